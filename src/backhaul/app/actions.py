@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TypeVar
 
 from backhaul.adapters.ledger import RetryCandidate, SqlLedger, find_reader, open_ledger
@@ -26,6 +25,7 @@ from backhaul.app.records import read_transfer
 from backhaul.app.unknown_route import unknown_route
 from backhaul.core.errors import BackhaulError
 from backhaul.core.ports import Act, Operator, OperatorEntry, PausedRoute, SentAgain
+from backhaul.core.ports.ledger_place import LedgerPlace
 from backhaul.core.rate_limit import ManualLimit
 from backhaul.core.transfer.cluster.engine_choice import no_cluster
 from backhaul.core.transfer.cluster.jobs import end_job
@@ -69,7 +69,7 @@ def cancel(context: Context, by: Operator, id_prefix: str, *, warn: Warn) -> str
         LedgerLocked: E_PUBLISHING.
         OutageError: The ledger; or YARN: it is cancelled, and its application may go on.
     """
-    path = context.settings.ledger_path
+    path = context.settings.ledger_place
     transfer_id = read_transfer(path, id_prefix).transfer.id
     clock = SystemClock()
     with failures_noted(path, by, Act.CANCEL, transfer_id, warn), _opened(path) as ledger:
@@ -101,7 +101,7 @@ def pause(
         BadArgument: E_ROUTE_UNKNOWN.
         ConfigurationError, OutageError: The ledger.
     """
-    path, now = settings.ledger_path, datetime.now(UTC)
+    path, now = settings.ledger_place, datetime.now(UTC)
     with failures_noted(path, by, Act.PAUSE, route, warn):
         _require_route(settings, route)
         paused = PausedRoute(
@@ -122,7 +122,7 @@ def resume(settings: Settings, by: Operator, route: str, *, warn: Warn) -> Pause
         BadArgument: E_ROUTE_UNKNOWN: of no route that is paused, configured or in the ledger.
         ConfigurationError, OutageError: The ledger.
     """
-    path, now = settings.ledger_path, datetime.now(UTC)
+    path, now = settings.ledger_place, datetime.now(UTC)
     with failures_noted(path, by, Act.RESUME, route, warn):
         _require_route(settings, route)
         with _opened(path) as ledger:
@@ -139,7 +139,7 @@ def routes_of(settings: Settings) -> list[str]:
         ConfigurationError, OutageError: The ledger.
     """
     known = {one.name for one in settings.route}
-    reader = find_reader(settings.ledger_path)
+    reader = find_reader(settings.ledger_place)
     if reader is not None:
         with closing(reader):
             known |= set(reader.known_routes(datetime.now(UTC)))
@@ -152,7 +152,7 @@ def paused_of(settings: Settings) -> list[str]:
     Raises:
         ConfigurationError, OutageError: The ledger.
     """
-    reader = find_reader(settings.ledger_path)
+    reader = find_reader(settings.ledger_place)
     if reader is None:
         return []
     with closing(reader):
@@ -174,7 +174,7 @@ def set_limit(settings: Settings, by: Operator, manual: ManualLimit | None, *, w
     Raises:
         ConfigurationError: E_LIMIT_FILE.
     """
-    path, subject = settings.ledger_path, _limit(manual)
+    path, subject = settings.ledger_place, _limit(manual)
     with failures_noted(path, by, Act.LIMIT, subject, warn):
         write_limit(settings, manual)
     now = datetime.now(UTC)
@@ -189,7 +189,7 @@ def _limit(manual: ManualLimit | None) -> str:
 
 
 def redrive(
-    path: Path | None,
+    path: LedgerPlace | None,
     by: Operator,
     queue: str,
     region: str,
@@ -209,7 +209,7 @@ def redrive(
 
 
 def delete_dead_letters(
-    path: Path | None,
+    path: LedgerPlace | None,
     by: Operator,
     queue: str,
     region: str,
@@ -237,7 +237,7 @@ def _subject_of(letter: DeadLetterDetails) -> str:
 
 
 def retry(
-    path: Path,
+    path: LedgerPlace,
     by: Operator,
     queue: str,
     region: str,
@@ -262,7 +262,7 @@ def retry(
 
 
 def _sending_noted(
-    path: Path | None,
+    path: LedgerPlace | None,
     by: Operator,
     act: Act,
     queue: str,
@@ -315,7 +315,7 @@ def _letters_noted(
 
 @contextmanager
 def noted_sends(
-    path: Path, by: Operator, act: Act, subject: str, warn: Warn
+    path: LedgerPlace, by: Operator, act: Act, subject: str, warn: Warn
 ) -> Iterator[Callable[[int], None]]:
     """One line for all messages that are sent in the block, also where it is broken off.
 
@@ -345,7 +345,7 @@ def noted_sends(
 
 @contextmanager
 def noted_act(
-    path: Path, by: Operator, act: Act, subject: str, warn: Warn
+    path: LedgerPlace, by: Operator, act: Act, subject: str, warn: Warn
 ) -> Iterator[Callable[[int, int], None]]:
     """One line for what is done in the block, also where it fails or is broken off.
 
@@ -381,14 +381,14 @@ def _shortened(names: Collection[str]) -> str:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[SqlLedger]:
+def _opened(path: LedgerPlace) -> Iterator[SqlLedger]:
     with closing(open_ledger(path, create=False, host=host_name())) as ledger:
         yield ledger
 
 
 @contextmanager
 def failures_noted(
-    path: Path | None, by: Operator, act: Act, subject: str, warn: Warn
+    path: LedgerPlace | None, by: Operator, act: Act, subject: str, warn: Warn
 ) -> Iterator[None]:
     """A line for an act that fails; the error goes on."""
     try:
@@ -402,7 +402,7 @@ def failures_noted(
 
 
 def noted_result(
-    path: Path | None,
+    path: LedgerPlace | None,
     by: Operator,
     act: Act,
     what: str,
@@ -423,7 +423,7 @@ def noted_result(
 
 
 def _note(
-    path: Path | None,
+    path: LedgerPlace | None,
     entry: OperatorEntry,
     warn: Warn,
     sent_again: Sequence[SentAgain] = (),

@@ -86,9 +86,9 @@ def run_agent(
     hangup = Hangup(reopen_log, emit)
     with (
         hangup.noted(),
-        agent_lock(context.settings.ledger_path),
+        agent_lock(context.settings.ledger_place, host_name()) as seat,
         export.opened(emit),
-        open_ports(context, region, emit, slots) as opened,
+        open_ports(context, region, emit, slots, seat=seat) as opened,
     ):
         pool = opened.pool
         deadman = Deadman(SystemClock(), context.settings.agent.watchdog_s + END_S, pool.abort)
@@ -130,6 +130,8 @@ def run_agent(
         )
         for poller in agent.pollers:
             observer.watch_rest(poller.context.name, poller.is_resting)
+        if seat is not None:
+            seat.on_lost = lambda: agent.request_stop(Stop.NOW)
         hangup.stop = lambda: agent.request_stop(Stop.DRAIN)
         with stopping_on_signals(agent):
             pool.warm_up()
@@ -222,7 +224,7 @@ def _check_and_announce(context: Context, opened: Opened, opening: AgentQueues, 
             queue=", ".join(one.label for one in opening.chosen),
             slots=context.settings.agent.slots,
             dead_letter_queue=", ".join(one for one in dead if one) or None,
-            ledger=str(context.settings.ledger_path),
+            ledger=str(context.settings.ledger_place),
         )
     )
     opening.announce()

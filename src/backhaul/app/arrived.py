@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from backhaul.adapters.ledger import HistoryFilter, TransferRow
 from backhaul.app.places import SourcePlace
 from backhaul.app.records import read_history
 from backhaul.app.whereabouts import Presence, Whereabouts
 from backhaul.core.model import TransferState
+from backhaul.core.ports.ledger_place import LedgerPlace
 
 LOOKED_AT = 1000  # transfers that have brought something
 _BROUGHT_NOTHING = frozenset({Presence.PENDING, Presence.DEAD})
@@ -41,7 +41,7 @@ class Arrival:
         return max(ends, default=None)
 
 
-def arrival(ledger: Path, found: Whereabouts) -> Arrival:
+def arrival(ledger: LedgerPlace, found: Whereabouts) -> Arrival:
     """Of what the ledger knows of the place.
 
     Args:
@@ -61,7 +61,7 @@ def arrival(ledger: Path, found: Whereabouts) -> Arrival:
     )
 
 
-def _open_below(ledger: Path, found: Whereabouts) -> list[TransferRow]:
+def _open_below(ledger: LedgerPlace, found: Whereabouts) -> list[TransferRow]:
     """Also of those that are older than what was looked at: an index has them."""
     open_states = tuple(one for one in TransferState if not one.is_final)
     is_source = isinstance(found.place, SourcePlace)

@@ -85,7 +85,7 @@ def read_budgets(settings: Settings, now: datetime) -> list[BudgetView]:
         ConfigurationError, OutageError: The ledger.
     """
     budgets, price = settings.budgets, settings.cost.price
-    reader = find_reader(settings.ledger_path) if budgets else None
+    reader = find_reader(settings.ledger_place) if budgets else None
     if reader is None:
         return [BudgetView(state=unspent(one, now).state(price), at=now) for one in budgets]
     with closing(reader):
@@ -137,7 +137,7 @@ def raise_budget(
     )
     subject = f"{budget.owner} by {budget.words(more.amount)} {budget.when}"
     subject += f": {reason}" if reason else ""
-    path = settings.ledger_path
+    path = settings.ledger_place
     with failures_noted(path, by, Act.BUDGET, subject, warn):
         ledger = open_ledger(path, create=False, host=host_name())
         with closing(ledger):

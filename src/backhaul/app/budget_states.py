@@ -28,7 +28,7 @@ def verdict_on(settings: Settings, route: str, size_bytes: int, now: datetime) -
         ConfigurationError, OutageError: The ledger.
     """
     budgets = [one for one in settings.budgets if one.covers(route)]
-    reader = find_reader(settings.ledger_path) if budgets else None
+    reader = find_reader(settings.ledger_place) if budgets else None
     if reader is None:
         return _verdict([unspent(one, now) for one in budgets], settings.cost.price, size_bytes)
     with closing(reader):

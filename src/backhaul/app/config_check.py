@@ -63,7 +63,7 @@ def summarise(context: Context) -> ConfigurationSummary:
     ]
     return ConfigurationSummary(
         file=str(context.config_path) if context.config_path else None,
-        ledger=str(context.settings.ledger_path),
+        ledger=str(context.settings.ledger_place),
         hadoop=str(context.conf_dir) if context.conf_dir else None,
         routes=tuple(
             RouteSummary(

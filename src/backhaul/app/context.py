@@ -16,6 +16,7 @@ from backhaul.core.errors import ConfigurationError
 from backhaul.core.file_systems import FileSystems
 from backhaul.core.outlook.expectation import Expectation
 from backhaul.core.ports import Emit
+from backhaul.core.ports.ledger_place import LedgerPlace
 from backhaul.core.requests.policy import Policy, allow_any_route, parse_allow
 from backhaul.settings.expect import make_expectations
 from backhaul.settings.load import find_config, load_part, load_settings
@@ -54,7 +55,7 @@ def load_context(
     config: Path | None,
     allow: tuple[str, ...] = (),
     allow_any: bool = False,
-    ledger: Path | None = None,
+    ledger: LedgerPlace | None = None,
     is_policy_needed: bool = True,
 ) -> Context:
     """Read configuration and environment.

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
-from pathlib import Path
 
 from backhaul.adapters.ledger import LedgerReader, TransferRow, find_reader
 from backhaul.core.cost.prices import Dollars, EgressPrice, Estimate, day_costs, month_of
 from backhaul.core.errors import BackhaulError
+from backhaul.core.ports.ledger_place import LedgerPlace
 
 Days = Sequence[tuple[str, int]]
 
@@ -67,7 +67,7 @@ def costs_of(reader: LedgerReader, price: EgressPrice) -> Costs:
     return Costs(price, lambda month: reader.bytes_by_day(month, _last_day(month)))
 
 
-def read_costs(ledger: Path, price: EgressPrice) -> Costs:
+def read_costs(ledger: LedgerPlace, price: EgressPrice) -> Costs:
     """Of a ledger that is opened for each month that is priced; it may not exist yet."""
 
     def days_of(month: date) -> Days:
@@ -90,7 +90,7 @@ def estimate_of(reader: LedgerReader, price: EgressPrice, now: datetime) -> Esti
     return Estimate(price, sum(size_bytes for _, size_bytes in days))
 
 
-def read_estimate(ledger: Path, price: EgressPrice, now: datetime | None = None) -> Estimate:
+def read_estimate(ledger: LedgerPlace, price: EgressPrice, now: datetime | None = None) -> Estimate:
     """By the ledger, which is only read; where it cannot be, as at the beginning of a month."""
     try:
         reader = find_reader(ledger)

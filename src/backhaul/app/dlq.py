@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.dead_letter import is_shortened
@@ -28,6 +27,7 @@ from backhaul.app.letters import (
 )
 from backhaul.core.errors import BadMessage, ConfigurationError, VisibilityLost
 from backhaul.core.ports import Message, SentAgain
+from backhaul.core.ports.ledger_place import LedgerPlace
 from backhaul.core.requests.signature import TICKET
 
 HIDDEN_S = 60
@@ -64,7 +64,7 @@ def find_dead_letters(
     *,
     most: int,
     wanted: LetterFilter = LetterFilter(),  # noqa: B008 - a value that does not change
-    ledger: Path | None = None,
+    ledger: LedgerPlace | None = None,
 ) -> ReadLetters:
     """The dead letters of this queue that match, oldest first; all stay on it.
 
@@ -90,7 +90,7 @@ def _by_time(one: DeadLetterDetails) -> tuple[float, str]:
 
 
 def read_dead_letter(
-    queue: str, region: str, beginning: str, *, most: int, ledger: Path | None = None
+    queue: str, region: str, beginning: str, *, most: int, ledger: LedgerPlace | None = None
 ) -> DeadLetterDetails:
     """The dead letter whose id, or whose transfer's id, begins like this.
 

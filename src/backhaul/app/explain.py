@@ -262,7 +262,7 @@ def _list(
         found.totals = planner.finish()
         found.tables = tuple(sorted(planner.tables))
         settings = context.settings
-        found.estimate = read_estimate(settings.ledger_path, settings.cost.price)
+        found.estimate = read_estimate(settings.ledger_place, settings.cost.price)
         choice = engine_for(job, make_cluster(context), load, obstacle)
         found.engine = f"{choice.engine} ({choice.reason})"
         with suppress(BackhaulError):  # the ledger of a running agent says more: budget show

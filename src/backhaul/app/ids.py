@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from backhaul.app.places import parse_place
 from backhaul.app.where import read_where
 from backhaul.core.errors import PermanentError
+from backhaul.core.ports.ledger_place import LedgerPlace
 from backhaul.core.text import visible
 
 NAMED_MOST = 5
 
 
-def by_place(ledger: Path, text: str) -> str:
+def by_place(ledger: LedgerPlace, text: str) -> str:
     """The id of the only transfer that has to do with a place; a text without a slash as it is.
 
     Raises:

@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from backhaul.adapters.ledger import SqlLedger, open_ledger, open_reader
 from backhaul.adapters.ledger.upkeep.pruning import Prunable, PruneRule
 from backhaul.adapters.system.clock import host_name
 from backhaul.app.actions import Warn, noted_act
 from backhaul.core.ports import Act, Clock, Operator
+from backhaul.core.ports.ledger_place import LedgerPlace
 
 PACKED_AFTER = timedelta(days=1)  # nothing is lost with that, so it needs no setting
 # Longer than SQLite's busy handler sleeps (100 ms): who waits for the lock gets it after one step.
@@ -45,7 +45,7 @@ class StepSize:
             self.rows = min(self.MOST, self.rows * 2)
 
 
-def count_prunable(path: Path, before: datetime, now: datetime) -> tuple[Prunable, int]:
+def count_prunable(path: LedgerPlace, before: datetime, now: datetime) -> tuple[Prunable, int]:
     """What `prune` would drop, and how many paths it would pack.
 
     Raises:
@@ -56,7 +56,7 @@ def count_prunable(path: Path, before: datetime, now: datetime) -> tuple[Prunabl
 
 
 def prune(
-    path: Path,
+    path: LedgerPlace,
     by: Operator,
     rule: PruneRule,
     now: datetime,

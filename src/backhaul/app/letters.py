@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 
 from backhaul.adapters.ledger import RetryCandidate, find_reader
 from backhaul.app.prefixes import one_of
 from backhaul.core.errors import BackhaulError, BadMessage, ConfigurationError
 from backhaul.core.ports import Message
+from backhaul.core.ports.ledger_place import LedgerPlace
 from backhaul.core.text import redacted
 
 PREFIX = "backhaul."
@@ -126,7 +126,7 @@ def details_of(message: Message) -> DeadLetterDetails:
 
 
 def with_transfers(
-    letters: Sequence[DeadLetterDetails], path: Path | None, *, is_needed: bool
+    letters: Sequence[DeadLetterDetails], path: LedgerPlace | None, *, is_needed: bool
 ) -> list[DeadLetterDetails]:
     """With route, source and destination, as far as the ledger has their transfers.
 
@@ -155,7 +155,7 @@ def with_transfers(
     return [_with_transfer(one, known.get(one.transfer_id)) for one in letters]
 
 
-def _transfers(path: Path | None, ids: Collection[str]) -> dict[str, RetryCandidate] | None:
+def _transfers(path: LedgerPlace | None, ids: Collection[str]) -> dict[str, RetryCandidate] | None:
     reader = None if path is None else find_reader(path)
     if reader is None:
         return None

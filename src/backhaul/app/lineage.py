@@ -5,12 +5,12 @@ from __future__ import annotations
 import ssl
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backhaul.adapters.ledger import open_reader
 from backhaul.app.reply_targets import read_secret
 from backhaul.core.errors import ConfigurationError, PermanentError
+from backhaul.core.ports.ledger_place import LedgerPlace
 from backhaul.core.replies.reply import LINEAGE
 from backhaul.core.replies.webhook import WebhookUrl, parse_webhook
 from backhaul.settings.model import Settings, in_home
@@ -36,7 +36,7 @@ def lineage_target(settings: Settings) -> WebhookTarget | None:
     from backhaul.adapters.lineage.events import LineageEvents
     from backhaul.adapters.reply.webhook import WebhookTarget
 
-    ledger = settings.ledger_path
+    ledger = settings.ledger_place
     events = LineageEvents(section.namespace, lambda transfer_id: _parent(ledger, transfer_id))
     key = ca_file = None
     if section.api_key_file is not None:
@@ -82,7 +82,7 @@ def lineage_url(text: str) -> WebhookUrl:
     return replace(url, target=f"{path}{mark}{query}")
 
 
-def _parent(ledger: Path, transfer_id: str) -> str | None:
+def _parent(ledger: LedgerPlace, transfer_id: str) -> str | None:
     """The parent run that the transfer's message gave."""
     with closing(open_reader(ledger)) as reader:
         try:

@@ -61,7 +61,7 @@ class MetricsExport:
         self, context: Context, observer: Observer, clock: Clock, turn: threading.Lock
     ) -> None:
         self._settings = context.settings.metrics
-        self._ledger_path = context.settings.ledger_path
+        self._ledger_path = context.settings.ledger_place
         self._budgets, self._price = context.settings.budgets, context.settings.cost.price
         self._governor = governor_spec(context.settings).open()
         self._observer = observer

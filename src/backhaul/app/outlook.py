@@ -7,7 +7,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from pathlib import Path
 from threading import Lock
 from typing import Literal
 
@@ -24,12 +23,13 @@ from backhaul.core.outlook.expectation import (
     ExpectationState,
 )
 from backhaul.core.ports import Emit
+from backhaul.core.ports.ledger_place import LedgerPlace
 
 
 class _WatchedLedger:
     """`core.ports.outlook.OutlookLedger`: the agent's own to write, a reader beside it."""
 
-    def __init__(self, ledger: SqlLedger, path: Path, turn: Lock) -> None:
+    def __init__(self, ledger: SqlLedger, path: LedgerPlace, turn: Lock) -> None:
         self._path = path
         self._turn = turn
         self.note_expectation = ledger.note_expectation
@@ -49,7 +49,7 @@ def make_watch(context: Context, ledger: SqlLedger, turn: Lock, emit: Emit) -> O
     """
     return OutlookWatch(
         expectations=context.expectations,
-        ledger=_WatchedLedger(ledger, context.settings.ledger_path, turn),
+        ledger=_WatchedLedger(ledger, context.settings.ledger_place, turn),
         clock=SystemClock(),
         emit=emit,
     )
@@ -83,7 +83,7 @@ def read_expectations(context: Context, now: datetime) -> list[ExpectationView] 
     Raises:
         ConfigurationError, OutageError: As `ledger.open_reader`.
     """
-    reader = find_reader(context.settings.ledger_path)
+    reader = find_reader(context.settings.ledger_place)
     if reader is None:
         return None
     with closing(reader):

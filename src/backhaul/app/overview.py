@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from backhaul.adapters.ledger import LedgerReader, find_reader
 from backhaul.adapters.ledger.agents import begin_of
@@ -29,6 +28,7 @@ from backhaul.core.outlook.expectation import ExpectationStatus, statuses
 from backhaul.core.outlook.forecast import Forecast, forecasts
 from backhaul.core.outlook.risks import Risk, RiskKind, known_kinds, risks
 from backhaul.core.ports import PausedRoute
+from backhaul.core.ports.ledger_place import LedgerPlace, PostgresUrl
 from backhaul.core.ports.replies import ReplyCounts
 from backhaul.core.reconciliation.values import ReconcileResult
 from backhaul.core.units import human_bytes
@@ -155,7 +155,9 @@ class DiskSpace:
     used: float
 
 
-def _disk_space(path: Path) -> DiskSpace:
+def _disk_space(path: LedgerPlace) -> DiskSpace | None:
+    if isinstance(path, PostgresUrl):
+        return None
     found = os.statvfs(path)
     used = found.f_blocks - found.f_bfree
     usable = used + found.f_bavail
@@ -169,7 +171,7 @@ class Overview:
     """Everything on the first screen.
 
     Attributes:
-        ledger_disk: What the ledger may grow into.
+        ledger_disk: What the ledger may grow into; None: that of a database is not known here.
         running: Transfers under way, as their agents report them.
         waiting: The others that have not ended: those that wait, those that are held, and those
             of `copy` and of agents that are gone.
@@ -184,7 +186,7 @@ class Overview:
     """
 
     now: datetime
-    ledger: Path
+    ledger: LedgerPlace
     ledger_bytes: int
     ledger_disk: DiskSpace | None = None
     health: Health
@@ -214,7 +216,9 @@ class Overview:
     reconciled: tuple[ReconcileResult, ...] = ()
 
 
-def read_overview(path: Path, now: datetime, *, routes: Iterable[str] = ()) -> Overview | None:
+def read_overview(
+    path: LedgerPlace, now: datetime, *, routes: Iterable[str] = ()
+) -> Overview | None:
     """The first screen; None where no ledger exists yet.
 
     Args:
@@ -232,7 +236,7 @@ def read_overview(path: Path, now: datetime, *, routes: Iterable[str] = ()) -> O
 
 
 def overview(
-    reader: LedgerReader, path: Path, now: datetime, *, routes: Iterable[str] = ()
+    reader: LedgerReader, path: LedgerPlace, now: datetime, *, routes: Iterable[str] = ()
 ) -> Overview:
     """As `read_overview`, from an open ledger."""
     agents = reader.agents()
@@ -261,7 +265,7 @@ def overview(
     return Overview(
         now=now,
         ledger=path,
-        ledger_bytes=path.stat().st_size,
+        ledger_bytes=reader.size_bytes(),
         ledger_disk=_disk_space(path),
         health=health(agents, now),
         agents=tuple(_agent(one, now) for one in agents if _is_worth_showing(one, now)),

@@ -32,6 +32,7 @@ from backhaul.core import facts as events
 from backhaul.core.agent.pausing.budgets import BudgetGate
 from backhaul.core.errors import TransientError
 from backhaul.core.ports import Emit, Ports
+from backhaul.core.ports.ledger_place import PostgresUrl
 from backhaul.engines.distcp import DistCp
 from backhaul.engines.pool import PoolSettings, WorkerPool
 from backhaul.engines.tuning import Tuning
@@ -40,6 +41,7 @@ from backhaul.worker import WorkerConfiguration
 
 if TYPE_CHECKING:
     from backhaul.adapters.aws.clients import AwsSession
+    from backhaul.adapters.ledger.postgres.seat import AgentSeat
     from backhaul.adapters.ledger.store import SqlLedger
 
 from backhaul.app.context import Context
@@ -65,23 +67,31 @@ class Opened:
 
 @contextmanager
 def open_ports(
-    context: Context, region: str, emit: Emit, workers: int, *, is_warm: bool = False
+    context: Context,
+    region: str,
+    emit: Emit,
+    workers: int,
+    *,
+    is_warm: bool = False,
+    seat: AgentSeat | None = None,
 ) -> Iterator[Opened]:
     """Workers, ledger and clients; closed in reverse order.
 
     Args:
         is_warm: Start one worker at once: it loads its libraries while this process loads its own,
             opens the ledger, creates its clients and lists the source.
+        seat: The agent's, as `agent_lock` yields it.
 
     Raises:
         ConfigurationError: E_LEDGER_PLACE, or another fault of the ledger.
     """
-    volatile = check_ledger_directory(context.settings.ledger_path)
+    place = context.settings.ledger_place
+    volatile = None if isinstance(place, PostgresUrl) else check_ledger_directory(place)
     if volatile:
         emit(
             events.InstallationWarned(
                 code="W_LEDGER_VOLATILE",
-                reason=f"the ledger {context.settings.ledger_path} is on {volatile}: its "
+                reason=f"the ledger {place} is on {volatile}: its "
                 "records are lost with this machine or container",
                 hint="put it on a persistent disk; see the setting `ledger`",
             )
@@ -97,7 +107,7 @@ def open_ports(
 
         aws = AwsSession(region, S3aConfiguration.loader(context.conf_dir))
         ledger = opened.enter_context(
-            closing(open_ledger(context.settings.ledger_path, create=True, host=host_name()))
+            closing(open_ledger(place, create=True, host=host_name(), seat=seat))
         )
         clock = SystemClock()
         budgets = BudgetGate(ledger, clock, emit, context.settings.cost.price)

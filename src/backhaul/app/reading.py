@@ -11,6 +11,7 @@ from pathlib import Path
 
 from backhaul.adapters.system.trusted_files import check_trusted
 from backhaul.core.errors import ConfigurationError
+from backhaul.core.ports.ledger_place import LedgerPlace
 from backhaul.settings.load import find_config, load_part
 from backhaul.settings.model import Settings
 
@@ -18,7 +19,7 @@ from backhaul.settings.model import Settings
 def load_for_reading(
     *,
     config: Path | None,
-    ledger: Path | None,
+    ledger: LedgerPlace | None,
     needs: Sequence[str] = (),
     report: Callable[[ConfigurationError], None],
 ) -> Settings:

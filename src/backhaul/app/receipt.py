@@ -51,8 +51,8 @@ def issue_receipt(
     """
     chosen = keys_of(settings, keys)
     now = (clock or SystemClock()).now()
-    name = by_place(settings.ledger_path, id_prefix)
-    with closing(open_reader(settings.ledger_path)) as reader:
+    name = by_place(settings.ledger_place, id_prefix)
+    with closing(open_reader(settings.ledger_place)) as reader:
         wanted = _wanted(reader, name)
         check_done(wanted)
         if (first := chosen.create_first()) is not None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 from backhaul.adapters.ledger import (
@@ -26,6 +25,7 @@ from backhaul.app.cost import Costs
 from backhaul.app.ids import by_place
 from backhaul.core.cost.prices import usd
 from backhaul.core.model import Location, TransferState
+from backhaul.core.ports.ledger_place import LedgerPlace
 from backhaul.core.transfer.evidence import object_line, pruned_line, text
 from backhaul.core.transfer_ids import TRANSFER_ID
 
@@ -83,7 +83,7 @@ def wanted_transfers(*, states: Sequence[str] = (), **others: Any) -> HistoryFil
 
 
 def read_history(
-    path: Path,
+    path: LedgerPlace,
     *,
     limit: int,
     wanted: HistoryFilter,
@@ -117,7 +117,7 @@ def _like(reader: LedgerReader, route: str) -> str | None:
     return near[0] if near and route not in known else None
 
 
-def read_open(path: Path, route: str | None = None) -> list[TransferDetails] | None:
+def read_open(path: LedgerPlace, route: str | None = None) -> list[TransferDetails] | None:
     """Those that have not ended, newest first; None where no ledger exists yet.
 
     Args:
@@ -132,7 +132,7 @@ def read_open(path: Path, route: str | None = None) -> list[TransferDetails] | N
         return [reader.show(one.id, first_objects=0) for one in wanted]
 
 
-def read_transfer(path: Path, id_prefix: str) -> TransferDetails:
+def read_transfer(path: LedgerPlace, id_prefix: str) -> TransferDetails:
     """One transfer, by the start of its id or of its message's, or by a place.
 
     Raises:
@@ -143,7 +143,7 @@ def read_transfer(path: Path, id_prefix: str) -> TransferDetails:
         return reader.show(whole)
 
 
-def read_evidence(path: Path, id_prefix: str) -> Iterator[str]:
+def read_evidence(path: LedgerPlace, id_prefix: str) -> Iterator[str]:
     """The manifest: a line per object, and the seal line once the transfer has ended."""
     whole = by_place(path, id_prefix)
     with closing(open_reader(path)) as reader:
@@ -159,7 +159,7 @@ def read_evidence(path: Path, id_prefix: str) -> Iterator[str]:
 
 
 def read_journal(
-    path: Path,
+    path: LedgerPlace,
     *,
     limit: int,
     route: str | None = None,

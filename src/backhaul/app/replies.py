@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from shlex import quote
 
 from backhaul.adapters.ledger import ReplyRow, find_reader, open_ledger, open_reader
 from backhaul.adapters.system.clock import host_name
 from backhaul.core.errors import PermanentError
 from backhaul.core.ports import Act, Operator, OperatorEntry
+from backhaul.core.ports.ledger_place import LedgerPlace
 from backhaul.core.ports.replies import ReplyCounts, ReplyState
 from backhaul.core.replies.reply import HIVE, LINEAGE, setting_of
 from backhaul.core.requests.reply_addresses import is_reply_address
@@ -31,7 +31,7 @@ class ReplyList:
 
 
 def read_replies(
-    path: Path,
+    path: LedgerPlace,
     *,
     state: ReplyState | None = None,
     target: str | None = None,
@@ -47,7 +47,7 @@ def read_replies(
     return ReplyList(rows=tuple(found[:most]), is_cut=len(found) > most)
 
 
-def replies_by_key(path: Path, keys: Sequence[str], *, most: int) -> ReplyList:
+def replies_by_key(path: LedgerPlace, keys: Sequence[str], *, most: int) -> ReplyList:
     """Those with these keys, whatever has become of them, for all their targets.
 
     Raises:
@@ -65,7 +65,7 @@ def replies_by_key(path: Path, keys: Sequence[str], *, most: int) -> ReplyList:
     return ReplyList(rows=tuple(found), is_cut=False)
 
 
-def waiting_in_vain(settings: Settings, path: Path) -> list[ReplyCounts]:
+def waiting_in_vain(settings: Settings, path: LedgerPlace) -> list[ReplyCounts]:
     """How many wait for what the configuration does not have any more, by target."""
     reader = find_reader(path)
     if reader is None:
@@ -108,7 +108,9 @@ def in_vain_hint(one: ReplyCounts) -> str:
     return f"{mend} {resend}; {forget} {drop}"
 
 
-def drop_replies(path: Path, by: Operator, chosen: Sequence[ReplyRow]) -> set[tuple[str, str]]:
+def drop_replies(
+    path: LedgerPlace, by: Operator, chosen: Sequence[ReplyRow]
+) -> set[tuple[str, str]]:
     """Forget them; a line of the operators' journal.
 
     They are not delivered any more, but for those that a running agent has read already.
@@ -120,7 +122,9 @@ def drop_replies(path: Path, by: Operator, chosen: Sequence[ReplyRow]) -> set[tu
         return ledger.drop_replies(_named(chosen), _entry(Act.DROP, by, chosen))
 
 
-def resend_replies(path: Path, by: Operator, chosen: Sequence[ReplyRow]) -> set[tuple[str, str]]:
+def resend_replies(
+    path: LedgerPlace, by: Operator, chosen: Sequence[ReplyRow]
+) -> set[tuple[str, str]]:
     """Have them delivered again, with the keys that they have; a line of the operators' journal.
 
     The agent that runs, or the next one that starts, sends them.

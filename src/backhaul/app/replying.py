@@ -40,12 +40,12 @@ class Replying:
         self.adopt(context)
         sessions = AwsSessions(context.conf_dir, region)
         targets = reply_targets(context.settings.reply, context.config_path, sessions)
-        directories = directories_by(partial(open_reader, context.settings.ledger_path))
+        directories = directories_by(partial(open_reader, context.settings.ledger_place))
         own = {
             HIVE: hive_target(context.settings, directories),
             LINEAGE: lineage_target(context.settings),
         }
-        for warning in _warnings(waiting_in_vain(context.settings, context.settings.ledger_path)):
+        for warning in _warnings(waiting_in_vain(context.settings, context.settings.ledger_place)):
             emit(warning)
         self._sender = ReplySender(
             ledger=ledger,

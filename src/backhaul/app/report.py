@@ -6,7 +6,6 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 from backhaul.adapters.ledger import find_reader
@@ -14,6 +13,7 @@ from backhaul.adapters.ledger.reading.egress import GroupBy
 from backhaul.app.cost import costs_of
 from backhaul.core.cost.egress import Egress
 from backhaul.core.cost.prices import Dollars, EgressPrice, usd
+from backhaul.core.ports.ledger_place import LedgerPlace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class Report:
 
 
 def read_report(
-    ledger: Path,
+    ledger: LedgerPlace,
     price: EgressPrice,
     *,
     by: GroupBy,

@@ -11,7 +11,6 @@ from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from shlex import quote
 
 from backhaul.adapters.ledger import LedgerReader, RetryCandidate, open_reader
@@ -20,6 +19,7 @@ from backhaul.app.ids import by_place
 from backhaul.core.errors import BadArgument
 from backhaul.core.model import TransferState
 from backhaul.core.ports import Settlement
+from backhaul.core.ports.ledger_place import LedgerPlace
 from backhaul.core.requests.queue_names import QueueName, parse_queue
 from backhaul.core.text import printable
 
@@ -72,7 +72,7 @@ class RetryPlan:
         return found
 
 
-def plan_by_ids(path: Path, id_prefixes: Sequence[str]) -> RetryPlan:
+def plan_by_ids(path: LedgerPlace, id_prefixes: Sequence[str]) -> RetryPlan:
     """The transfers whose ids begin like this.
 
     Raises:
@@ -85,7 +85,7 @@ def plan_by_ids(path: Path, id_prefixes: Sequence[str]) -> RetryPlan:
 
 
 def plan_by_filters(
-    path: Path,
+    path: LedgerPlace,
     *,
     code: str | None = None,
     route: str | None = None,

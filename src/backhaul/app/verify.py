@@ -103,7 +103,7 @@ def run_verify(
         PermanentError: E_NO_SUCH_TRANSFER.
         BackhaulError: The target or the ledger is unavailable.
     """
-    path = context.settings.ledger_path
+    path = context.settings.ledger_place
     selection = replace(selection, ids=tuple(by_place(path, one) for one in selection.ids))
     pool = make_pool(context, emit, 1)
     try:

@@ -12,7 +12,6 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from heapq import merge
-from pathlib import Path
 from urllib.parse import unquote
 
 from backhaul.adapters.ledger import TransferRow, open_reader
@@ -23,6 +22,7 @@ from backhaul.app.places import SourcePlace, TargetPlace
 from backhaul.app.search import split_path
 from backhaul.app.whereabouts import FileNow, Passage, Presence, Relation, Whereabouts
 from backhaul.core.model import Location, TransferState
+from backhaul.core.ports.ledger_place import LedgerPlace
 
 MOST = 20
 BUDGET_S = 5.0  # then it reports how far back it came
@@ -34,7 +34,9 @@ PAGE = 20
 _ALL = TextRange(low="", high=LAST_CHARACTER)
 
 
-def read_where(ledger: Path, place: TargetPlace | SourcePlace, *, most: int = MOST) -> Whereabouts:
+def read_where(
+    ledger: LedgerPlace, place: TargetPlace | SourcePlace, *, most: int = MOST
+) -> Whereabouts:
     """`find_where`, in the ledger at this path.
 
     Raises:

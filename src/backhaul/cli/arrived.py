@@ -44,7 +44,7 @@ def command(*, place: str, as_json: bool, files: Files) -> int:
     """
     from backhaul.app.arrived import LOOKED_AT, arrival
 
-    path = files.settings().ledger_path
+    path = files.settings().ledger_place
     found = look_up(path, place, most=LOOKED_AT)
     if not found.is_known:
         raise nothing(found, path)

@@ -105,7 +105,7 @@ def _check(
     from backhaul.app.document import as_text
     from backhaul.app.overview import read_overview
 
-    path = files.settings().ledger_path
+    path = files.settings().ledger_place
     view = read_overview(path, datetime.now(UTC).astimezone())
     if view is None:
         click.echo(f"UNKNOWN: no ledger yet at {path}: the agent creates it at its first start")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,6 +32,7 @@ from backhaul.cli.options import (
 )
 from backhaul.cli.queue_arguments import queue_arguments
 from backhaul.core.errors import ConfigurationError
+from backhaul.core.ports.ledger_place import LedgerPlace
 from backhaul.core.text import printable, visible
 
 if TYPE_CHECKING:
@@ -341,10 +341,10 @@ def _preview(letters: Sequence[DeadLetterDetails], what: str, *, is_asked: bool)
     click.echo(f"{counted(len(letters), 'dead letter')} {what}", err=True)
 
 
-def _ledger_path(files: Files) -> Path | None:
+def _ledger_path(files: Files) -> LedgerPlace | None:
     """For routes and for the operators' journal; a configuration that is broken stops nothing."""
     try:
-        return files.settings().ledger_path
+        return files.settings().ledger_place
     except ConfigurationError as fault:
         warn(fault)
         return None

@@ -57,7 +57,7 @@ def command(
         raise unknown_route(route, known, where="in the configuration")
     found = read_expectations(context, datetime.now(UTC))
     if found is None:
-        report_no_ledger(context.settings.ledger_path)
+        report_no_ledger(context.settings.ledger_place)
         return 0
     found = [one for one in found if route in {None, one.following.route}]
     found = [one for one in found if one.is_missed or not is_missing]

@@ -80,7 +80,7 @@ def command(  # noqa: PLR0913 - one for each option
     from backhaul.app.records import read_history, transfer_as_json, wanted_transfers
 
     settings = files.settings()
-    path = settings.ledger_path
+    path = settings.ledger_place
     costs = read_costs(path, settings.cost.price)
     wanted = wanted_transfers(
         states=states,

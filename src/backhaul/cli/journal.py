@@ -63,7 +63,7 @@ def command(  # noqa: PLR0913 - one for each option
     """
     from backhaul.app.records import read_journal, row_as_json
 
-    path = files.settings().ledger_path
+    path = files.settings().ledger_place
     found = read_journal(
         path,
         limit=limit,

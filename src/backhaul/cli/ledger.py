@@ -21,6 +21,7 @@ from backhaul.cli.options import (
     warn,
 )
 from backhaul.core.errors import ExitCode
+from backhaul.core.ports.ledger_place import file_of
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -66,7 +67,8 @@ def check(*, is_full: bool, since: datetime | None, as_json: bool, files: Files)
     """
     from backhaul.app.ledger_check import check_ledger, ledger_states
 
-    path = files.settings().ledger_path
+    place = files.settings().ledger_place
+    path = file_of(place, "ledger check", "pg_amcheck looks at its tables and indexes")
     state = check_ledger(
         path,
         is_full=is_full,
@@ -153,7 +155,8 @@ def backup(*, file: Path, overwrite: bool, as_json: bool, files: Files) -> int:
     from backhaul.app.ledger_backup import back_up
     from backhaul.core.units import human_bytes
 
-    path = files.settings().ledger_path
+    place = files.settings().ledger_place
+    path = file_of(place, "ledger backup", "pg_dump --format=custom copies its database")
     copy = back_up(path, person(), file, replaces=overwrite, warn=warn)
     if as_json:
         print_json({**asdict(copy), "path": str(copy.path)})
@@ -203,7 +206,7 @@ def prune(*, older: timedelta | None, dry_run: bool, yes: bool, as_json: bool, f
     kept = older if older is not None else settings.retention.objects_kept
     if kept is None:
         raise click.UsageError(f"give --older, such as --older 90d: {SETTING} is not set")
-    path, now = settings.ledger_path, datetime.now(UTC)
+    path, now = settings.ledger_place, datetime.now(UTC)
     done, paths = found = count_prunable(path, now - kept, now)
     if not done.objects and not paths:
         words = f"nothing to prune: no transfer that may go ended before {now - kept:%Y-%m-%d}"

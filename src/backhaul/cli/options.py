@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from backhaul.core.errors import BackhaulError, ConfigurationError
+from backhaul.core.ports.ledger_place import LedgerPlace, PostgresUrl
 
 if TYPE_CHECKING:
     from backhaul.app.context import Context
@@ -75,7 +76,7 @@ class Files:
     """What `--config` and `--ledger` name."""
 
     config: Path | None
-    ledger: Path | None
+    ledger: LedgerPlace | None
 
     def settings(
         self, *, needs: Sequence[str] = (), refuses_writable_config: bool = False
@@ -141,10 +142,18 @@ def _with_files(command: Command, kind: type[Files]) -> Any:
     return call
 
 
+class _Ledger(click.Path):
+    """A file, or the address of a database."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        url = PostgresUrl.parse(value) if isinstance(value, str) else None
+        return super().convert(value, param, ctx) if url is None else url
+
+
 _ledger_option = click.option(
     "--ledger",
-    type=click.Path(readable=False, path_type=Path),
-    help="The ledger file, instead of the configured one.",
+    type=_Ledger(readable=False, path_type=Path),
+    help="The ledger file or address, instead of the configured one.",
 )
 _config_option = click.option(
     "--config",
@@ -221,7 +230,7 @@ def warn(error: BackhaulError) -> None:
     click.echo(f"backhaul: warning: {redacted(str(error))}", err=True)
 
 
-def report_no_ledger(path: Path) -> None:
+def report_no_ledger(path: LedgerPlace) -> None:
     """Not the same as an empty ledger: the agent may use another path."""
     click.echo(
         f"no ledger yet at {path}: the agent creates it at its first start; "

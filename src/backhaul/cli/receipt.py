@@ -286,7 +286,7 @@ def _noted(files: Files, what: str, do: Callable[[], T], named: Callable[[T], st
 
     path = None
     try:
-        path = files.settings(needs=("receipt",), refuses_writable_config=True).ledger_path
+        path = files.settings(needs=("receipt",), refuses_writable_config=True).ledger_place
     except BackhaulError as error:  # with --keys nothing else needs a configuration
         warn(type(error)(error.code, f"no line in the operators' journal: {error.message}"))
     return noted_result(path, person(), Act.KEY, what, do, named, warn)

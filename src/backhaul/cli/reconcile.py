@@ -184,7 +184,7 @@ def command(  # noqa: PLR0913 - one for each option
     settings = context.settings
     price = settings.cost.price
     if target is not None and _is_wanted(
-        missing, target, read_estimate(settings.ledger_path, price), is_confirmed=yes
+        missing, target, read_estimate(settings.ledger_place, price), is_confirmed=yes
     ):
         from backhaul.app.reconcile.last_look import last_look
 

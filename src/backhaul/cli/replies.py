@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,6 +22,7 @@ from backhaul.cli.options import (
     report_no_ledger,
 )
 from backhaul.core.errors import ConfigurationError, ExitCode
+from backhaul.core.ports.ledger_place import LedgerPlace
 from backhaul.core.ports.replies import ReplyState
 from backhaul.core.text import redacted, visible
 
@@ -77,7 +77,7 @@ def list_replies(
     from backhaul.app.records import row_as_json
     from backhaul.app.replies import read_replies
 
-    path = files.settings().ledger_path
+    path = files.settings().ledger_place
     wanted = None if state is None else ReplyState(state)
     found = read_replies(path, state=wanted, target=target, most=limit)
     if found is None:
@@ -193,13 +193,13 @@ def _chosen(
     *,
     all_dead: bool,
     of_target: Sequence[ReplyState],
-) -> tuple[tuple[ReplyRow, ...], Path]:
+) -> tuple[tuple[ReplyRow, ...], LedgerPlace]:
     """What the arguments name, and the ledger that has it."""
     from backhaul.app.replies import read_replies, replies_by_key
 
     if [bool(keys), target is not None, all_dead].count(True) != 1:
         raise click.UsageError("name keys, or give --target or --all-dead")
-    path = files.settings(refuses_writable_config=True).ledger_path
+    path = files.settings(refuses_writable_config=True).ledger_place
     if keys:
         return replies_by_key(path, keys, most=CHOSEN_MOST).rows, path
     states = (ReplyState.DEAD,) if all_dead else of_target
@@ -223,8 +223,8 @@ class _Asked:
     def do(
         self,
         chosen: Sequence[ReplyRow],
-        path: Path,
-        act: Callable[[Path, Operator, Sequence[ReplyRow]], set[tuple[str, str]]],
+        path: LedgerPlace,
+        act: Callable[[LedgerPlace, Operator, Sequence[ReplyRow]], set[tuple[str, str]]],
         *,
         dry_run: bool,
         yes: bool,

@@ -61,7 +61,7 @@ def command(
         raise click.UsageError("--csv and --json exclude each other")
     settings = files.settings()
     found = read_report(
-        settings.ledger_path,
+        settings.ledger_place,
         settings.cost.price,
         by=GroupBy(by),
         since=since or datetime.now(UTC) - DEFAULT_SPAN,
@@ -69,7 +69,7 @@ def command(
         route=route,
     )
     if found is None:
-        report_no_ledger(settings.ledger_path)
+        report_no_ledger(settings.ledger_place)
         return 0
     output = Output.CSV if as_csv else Output.JSON if as_json else Output.TABLE
     _print(found, output)

@@ -19,12 +19,12 @@ from backhaul.cli.options import (
     warn,
 )
 from backhaul.core.errors import PermanentError
+from backhaul.core.ports.ledger_place import LedgerPlace
 from backhaul.core.text import printable, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from backhaul.adapters.ledger import RetryCandidate
     from backhaul.app.retry import NotRetried, RetryPlan
@@ -83,7 +83,7 @@ def command(  # noqa: PLR0913 - one for each option
     has_filters = any(one is not None for one in (code, route, since, state))
     if bool(transfer_ids) is has_filters:
         raise click.UsageError("name transfers, or give --code, --route, --since or --state")
-    path = files.settings(refuses_writable_config=True).ledger_path
+    path = files.settings(refuses_writable_config=True).ledger_place
     if transfer_ids:
         plan = plan_by_ids(path, transfer_ids)
     else:
@@ -148,7 +148,7 @@ def _confirm(plan: RetryPlan, *, is_confirmed: bool) -> None:
     click.confirm(f"Send {counted(len(plan.dead), 'transfer')} again?", abort=True, err=True)
 
 
-def _send(path: Path, plan: RetryPlan, *, as_json: bool) -> list[NotRetried]:
+def _send(path: LedgerPlace, plan: RetryPlan, *, as_json: bool) -> list[NotRetried]:
     from backhaul.app.actions import person, retry
     from backhaul.app.retry import not_on_the_queue
     from backhaul.core.ports import SentAgain

@@ -38,7 +38,7 @@ def command(*, transfer_id: str, evidence: bool, as_json: bool, files: Files) ->
     from backhaul.app.records import details_as_json, read_evidence, read_transfer
 
     settings = files.settings()
-    path = settings.ledger_path
+    path = settings.ledger_place
     if evidence:
         for line in read_evidence(path, transfer_id):
             click.echo(line)

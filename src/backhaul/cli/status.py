@@ -76,7 +76,7 @@ def _print_json(settings: Settings, route: str | None) -> int:
     from backhaul.app.cost import read_costs
     from backhaul.app.records import details_as_json, read_open
 
-    path = settings.ledger_path
+    path = settings.ledger_place
     costs = read_costs(path, settings.cost.price)
     found = read_open(path, route)
     if found is None:
@@ -92,7 +92,7 @@ def _print(settings: Settings, route: str | None) -> None:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     lines = _lines(settings, route, width=width)
     if lines is None:
-        report_no_ledger(settings.ledger_path)
+        report_no_ledger(settings.ledger_place)
     else:
         click.echo("\n".join(lines))
 
@@ -110,7 +110,7 @@ def _watch(settings: Settings, route: str | None, every_s: float) -> None:
         except OutageError as error:
             found = [str(error)]
         lines = [f"{datetime.now(UTC).astimezone():%Y-%m-%d %H:%M:%S %Z}"]
-        lines += [f"no ledger yet at {settings.ledger_path}"] if found is None else found
+        lines += [f"no ledger yet at {settings.ledger_place}"] if found is None else found
         if is_terminal:
             click.echo(HOME + "\n".join(line + TO_LINE_END for line in lines) + TO_SCREEN_END)
         else:
@@ -124,7 +124,7 @@ def _lines(
     from backhaul.app.limit import limit_words
     from backhaul.app.overview import read_overview
 
-    view = read_overview(settings.ledger_path, datetime.now(UTC).astimezone())
+    view = read_overview(settings.ledger_place, datetime.now(UTC).astimezone())
     if view is None:
         return None
     if route is not None:
@@ -152,7 +152,7 @@ def _month(settings: Settings) -> list[str]:
     from backhaul.core.cost.prices import usd_text
     from backhaul.core.units import human_bytes
 
-    found = read_estimate(settings.ledger_path, settings.cost.price)
+    found = read_estimate(settings.ledger_place, settings.cost.price)
     if not found.month_bytes:
         return []
     cost = f"{usd_text(found.month_usd)} by {found.price.source}"

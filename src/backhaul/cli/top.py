@@ -55,7 +55,7 @@ def command(*, every: float, files: Files) -> int:
     frame = Frame(settings=settings)
     frame.read()
     if frame.is_missing:
-        report_no_ledger(settings.ledger_path)
+        report_no_ledger(settings.ledger_place)
         return 0
     if not _is_interactive():
         for line in frame.lines(None, None):
@@ -91,7 +91,7 @@ class Frame:
 
         now = datetime.now(UTC).astimezone()
         try:
-            view = read_overview(self.settings.ledger_path, now)
+            view = read_overview(self.settings.ledger_place, now)
         except OutageError as error:
             if self._view is None:
                 raise

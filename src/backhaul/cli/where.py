@@ -10,12 +10,12 @@ import click
 
 from backhaul.cli.options import Files, OnceOnly, counted, files_options, json_option
 from backhaul.core.errors import PermanentError
+from backhaul.core.ports.ledger_place import LedgerPlace
 from backhaul.core.text import shown, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
-    from pathlib import Path
 
     from backhaul.app.whereabouts import FileNow, Passage, Whereabouts
     from backhaul.core.objects import Pin
@@ -49,7 +49,7 @@ def command(*, place: str, limit: int, as_json: bool, files: Files) -> int:
     the agent runs; what others put on the target, it cannot know. Ends with 65 where the ledger
     knows nothing of it.
     """
-    path = files.settings().ledger_path
+    path = files.settings().ledger_place
     found = look_up(path, place, most=limit)
     if as_json:
         from backhaul.app.where_document import where_as_text
@@ -70,7 +70,7 @@ def command(*, place: str, limit: int, as_json: bool, files: Files) -> int:
     return 0
 
 
-def look_up(ledger: Path, place: str, *, most: int) -> Whereabouts:
+def look_up(ledger: LedgerPlace, place: str, *, most: int) -> Whereabouts:
     """What the ledger knows of a place as it was typed, through viewfs, too."""
     from backhaul.app.places import parse_place
     from backhaul.app.viewfs_names import behind_viewfs
@@ -85,7 +85,7 @@ def look_up(ledger: Path, place: str, *, most: int) -> Whereabouts:
     return found
 
 
-def nothing(found: Whereabouts, ledger: Path) -> PermanentError:
+def nothing(found: Whereabouts, ledger: LedgerPlace) -> PermanentError:
     """The error of a place that the ledger does not know."""
     from backhaul.app.places import SourcePlace
 

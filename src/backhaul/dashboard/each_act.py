@@ -203,7 +203,7 @@ def _retry_on(
 ) -> Iterator[str]:
     sent: set[str] = set()
     shortened = actions.retry(
-        site.settings.ledger_path,
+        site.settings.ledger_place,
         by,
         queue,
         _region(queue),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backhaul.adapters.ledger.reading.observing import OpenTransfer
@@ -129,7 +130,8 @@ def limit_view(settings: Settings) -> LimitView:
 def notices(view: Overview, *, this_host: str) -> list[str]:
     """What makes this page show less, or something else, than it seems to."""
     found = []
-    if kind := network_filesystem(view.ledger):
+    kind = network_filesystem(view.ledger) if isinstance(view.ledger, Path) else ""
+    if kind:
         found.append(
             f"The ledger is on {kind}, a network file system: what is read here may be old, and "
             "locks may not hold. Run the dashboard on the agent's host, and come to it by ssh -L"

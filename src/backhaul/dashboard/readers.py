@@ -12,11 +12,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Generic, TypeVar
 
 from backhaul.adapters.ledger import LedgerReader, open_reader
 from backhaul.core.errors import OutageError
+from backhaul.core.ports.ledger_place import LedgerPlace, PostgresUrl
 
 LOCKED_S = 5.0  # for a ledger that a writer has locked
 REOPEN_AFTER_S = 30.0  # then the file is checked again: replaced, migrated, made unreadable
@@ -63,7 +63,7 @@ class Readers:
         turn: Held by each query while it runs.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: LedgerPlace) -> None:
         self.path = path
         self.turn = Turns()
         self._lock = threading.Lock()
@@ -114,7 +114,9 @@ class Readers:
             lent.reader.close()
 
 
-def _identity(path: Path) -> tuple[int, int]:
+def _identity(path: LedgerPlace) -> tuple[int, int]:
+    if isinstance(path, PostgresUrl):
+        return (0, 0)  # another database of that name is noticed by its connection
     try:
         found = path.stat()
     except OSError:

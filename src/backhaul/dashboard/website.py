@@ -109,7 +109,7 @@ class Site:
 
     @cached_property
     def readers(self) -> Readers:
-        return Readers(self.settings.ledger_path)
+        return Readers(self.settings.ledger_place)
 
     @cached_property
     def renderer(self) -> Renderer:
@@ -125,7 +125,7 @@ class Site:
     @cached_property
     def overview(self) -> KeptBriefly[Overview]:
         """However many pages are open, the ledger is read once a second for this."""
-        path = self.settings.ledger_path
+        path = self.settings.ledger_place
         routes = [one.name for one in self.settings.route]
 
         def read() -> Overview:

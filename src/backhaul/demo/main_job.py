@@ -253,7 +253,7 @@ def work(demo: Demo, progress: Callable[[object], None]) -> int:
 
 def results(demo: Demo) -> list[tuple[DemoMessage, TransferRow | None]]:
     """Each message with its transfer; None where it was ignored."""
-    found = read_history(demo.context.settings.ledger_path, limit=100, wanted=wanted_transfers())
+    found = read_history(demo.context.settings.ledger_place, limit=100, wanted=wanted_transfers())
     rows = {row.message_id: row for row in found.rows}
     return [(message, rows.get(message.message_id)) for message in demo.messages]
 

@@ -7,8 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf, WithJsonSchema
 
+from backhaul.core.ports.ledger_place import PostgresUrl
 from backhaul.core.text import shown
 
 _Core = TypeVar("_Core")
@@ -23,7 +24,18 @@ def _named(value: object) -> object:
     return value
 
 
+def _ledger(value: object) -> object:
+    """The URL of a database, or what `_named` says of a path."""
+    url = PostgresUrl.parse(value) if isinstance(value, str) else None
+    return _named(value) if url is None else url
+
+
 NamedPath = Annotated[Path, BeforeValidator(_named)]
+LedgerSetting = Annotated[
+    Path | InstanceOf[PostgresUrl],
+    BeforeValidator(_ledger),
+    WithJsonSchema({"type": "string", "format": "path"}),
+]
 
 
 class StrictModel(BaseModel):

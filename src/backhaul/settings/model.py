@@ -32,8 +32,9 @@ from backhaul.core.model import (
     VerifyLevel,
 )
 from backhaul.core.ports.cluster import ClusterRules
+from backhaul.core.ports.ledger_place import LedgerPlace, PostgresUrl
 from backhaul.core.rate_limit import LOWEST_BYTES_PER_S, Schedule
-from backhaul.settings.base import NamedPath, StrictModel
+from backhaul.settings.base import LedgerSetting, NamedPath, StrictModel
 from backhaul.settings.budget import BudgetSettings
 from backhaul.settings.cost import CostSection
 from backhaul.settings.expect import ExpectSettings, one_or_more
@@ -325,8 +326,9 @@ class Settings(_Sources):
 
     model_config = SettingsConfigDict(extra="forbid")
 
-    ledger: NamedPath | None = Field(
-        None, description="the SQLite file that remembers every transfer"
+    ledger: LedgerSetting | None = Field(
+        None,
+        description="what remembers every transfer: an SQLite file, or `postgresql://user@host/database`",
     )
     agent: AgentSection = AgentSection()
     bandwidth: BandwidthSection = BandwidthSection()
@@ -346,18 +348,31 @@ class Settings(_Sources):
     route: list[RouteSettings] = Field(default_factory=list)
 
     @property
-    def ledger_path(self) -> Path:
-        """The setting, else systemd's state directory, else the user's.
+    def ledger_place(self) -> LedgerPlace:
+        """Where the ledger is: `ledger_path`, or a database.
 
         Raises:
             ConfigurationError: E_CFG_HOME.
         """
-        if self.ledger is not None:
+        return self.ledger if isinstance(self.ledger, PostgresUrl) else self.ledger_path
+
+    @property
+    def ledger_path(self) -> Path:
+        """The setting, else systemd's state directory, else the user's.
+
+        Files of this node are beside it: limits, what was notified, the dashboard's key. A ledger
+        on PostgreSQL has no file of this name; those beside it have its digest in their names.
+
+        Raises:
+            ConfigurationError: E_CFG_HOME.
+        """
+        if isinstance(self.ledger, Path):
             return in_home(self.ledger)
+        name = "ledger.db" if self.ledger is None else f"ledger-{self.ledger.digest}"
         if state := os.environ.get("STATE_DIRECTORY"):
-            return Path(state.split(":", 1)[0]) / "ledger.db"
+            return Path(state.split(":", 1)[0]) / name
         home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-        return in_home(Path(home)) / "backhaul" / "ledger.db"
+        return in_home(Path(home)) / "backhaul" / name
 
     @property
     def budgets(self) -> tuple[EgressBudget, ...]:

@@ -101,6 +101,11 @@ class ReadSession:
         """Release the database; safe to repeat."""
         self._engine.dispose()
 
+    def size_bytes(self) -> int:
+        """Of the file, or of the database with all that is in it."""
+        with self._transaction("the size of the ledger") as tx:
+            return self._database.size_bytes(tx)
+
     @contextmanager
     def _transaction(self, what: str) -> Iterator[Connection]:
         """In the block rows become values of the core; `what` names them in an error."""

@@ -210,7 +210,7 @@ def _versions() -> dict[str, Any]:
 
 def _status(context: DoctorContext) -> list[dict[str, Any]]:
     """As `status --json`, the newest first."""
-    reader = find_reader(context.settings.ledger_path)
+    reader = find_reader(context.settings.ledger_place)
     if reader is None:
         return []
     with closing(reader):
@@ -224,7 +224,7 @@ def _status(context: DoctorContext) -> list[dict[str, Any]]:
 
 def _worst(context: DoctorContext) -> list[dict[str, Any]]:
     """As `show --json`: the newest dead, then those that wait after a failure."""
-    reader = find_reader(context.settings.ledger_path)
+    reader = find_reader(context.settings.ledger_place)
     if reader is None:
         return []
     with closing(reader):

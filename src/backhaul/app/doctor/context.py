@@ -16,6 +16,7 @@ from backhaul.app.context import Context, load_context
 from backhaul.app.unknown_route import unknown_route
 from backhaul.core.errors import BackhaulError, ConfigurationError
 from backhaul.core.model import Route
+from backhaul.core.ports.ledger_place import LedgerPlace
 from backhaul.core.text import redacted
 from backhaul.settings.load import find_config, load_part
 from backhaul.settings.model import Settings
@@ -77,7 +78,7 @@ class DoctorContext:
 def read_context(
     *,
     config: Path | None,
-    ledger: Path | None = None,
+    ledger: LedgerPlace | None = None,
     allow: tuple[str, ...] = (),
     allow_any: bool = False,
     queue: str | None = None,
@@ -121,7 +122,7 @@ def read_context(
 def _worked_by_an_agent(settings: Settings) -> tuple[str | None, str | None]:
     """Queue and region of an agent that runs on this ledger; what fails here, a probe reports."""
     with suppress(BackhaulError, OSError):
-        reader = find_reader(settings.ledger_path, busy_timeout_s=5.0)
+        reader = find_reader(settings.ledger_place, busy_timeout_s=5.0)
         if reader is not None:
             with closing(reader):
                 now = datetime.now(UTC)
@@ -136,7 +137,7 @@ def _proxy() -> str | None:
     return redacted(found) if found else None
 
 
-def _what_is_valid(config: Path | None, ledger: Path | None) -> tuple[Settings, Path | None]:
+def _what_is_valid(config: Path | None, ledger: LedgerPlace | None) -> tuple[Settings, Path | None]:
     path: Path | None = None
     try:
         path = find_config(config)

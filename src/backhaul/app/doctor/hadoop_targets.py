@@ -114,7 +114,7 @@ class Places:
             self._pool,
             place,
             route.run_as,
-            root_name(host_name(), str(settings.ledger_path), route.name),
+            root_name(host_name(), str(settings.ledger_place), route.name),
             noted=self._noted_for(route),
             examine=partial(_examined, loaded, place),
             now_s=self._now_s,
@@ -283,7 +283,7 @@ def ledger_notes(loaded: Context) -> Iterator[NotedFor]:
         ledger = None
         with contextlib.suppress(BackhaulError, OSError):
             ledger = open_ledger(
-                loaded.settings.ledger_path, create=False, host=host_name(), migrates=False
+                loaded.settings.ledger_place, create=False, host=host_name(), migrates=False
             )
             opened.callback(ledger.close)
         if ledger is None:

@@ -21,6 +21,7 @@ from backhaul.app.doctor.context import DoctorContext
 from backhaul.app.doctor.finding import Finding, State, from_error
 from backhaul.app.doctor.fixes import place_of_its_own
 from backhaul.core.errors import BackhaulError, ConfigurationError, ExitCode
+from backhaul.core.ports.ledger_place import PostgresUrl
 from backhaul.core.units import human_bytes
 
 CHECKED_MOST_BYTES = 256 << 20  # some seconds; a larger file is left to a command
@@ -31,7 +32,10 @@ _PERSISTENT = "name a directory on a persistent local disk:"
 
 def place(context: DoctorContext) -> Iterator[Finding]:
     """On a local disk that stays, in a directory that not everyone may write."""
-    path = context.settings.ledger_path
+    path = context.settings.ledger_place
+    if isinstance(path, PostgresUrl):
+        yield Finding("ledger.place", str(path), State.OK, "it is on PostgreSQL")
+        return
     try:
         volatile = check_ledger_directory(path)
     except ConfigurationError as error:
@@ -57,7 +61,9 @@ def place(context: DoctorContext) -> Iterator[Finding]:
 
 def owner(context: DoctorContext) -> Iterator[Finding]:
     """Its owner alone may change it, and is the user of this process, as of the agent."""
-    path = context.settings.ledger_path
+    path = context.settings.ledger_place
+    if isinstance(path, PostgresUrl):
+        return
     try:
         check_trust(path, is_agent=False)
     except ConfigurationError as error:
@@ -104,7 +110,7 @@ def _giving(path: Path) -> tuple[str, ...]:
 
 def schema(context: DoctorContext) -> Iterator[Finding]:
     """Of this version; and its pages, where reading all of them takes seconds at most."""
-    path = context.settings.ledger_path
+    path = context.settings.ledger_place
     try:
         reader = find_reader(path, busy_timeout_s=5.0)
         if reader is None:
@@ -114,6 +120,9 @@ def schema(context: DoctorContext) -> Iterator[Finding]:
         reader.close()
     except BackhaulError as error:
         yield from_error("ledger.schema", str(path), error, fix=_FIXES.get(error.code, ()))
+        return
+    if isinstance(path, PostgresUrl):
+        yield Finding("ledger.schema", str(path), State.OK, "it has this version's schema")
         return
     size_bytes = path.stat().st_size
     text = f"it has this version's schema, {human_bytes(size_bytes)}"
@@ -160,7 +169,9 @@ def _pages(path: Path, size_bytes: int) -> Iterator[Finding]:
 
 def syncs(context: DoctorContext) -> Iterator[Finding]:
     """How long its disk takes to make a small write durable; of a file that is removed again."""
-    path = context.settings.ledger_path
+    path = context.settings.ledger_place
+    if isinstance(path, PostgresUrl):
+        return
     directory = path.parent
     if not is_there(directory) or not may_write(directory):
         return
@@ -193,7 +204,7 @@ def _durable_writes(directory: Path) -> list[float]:
 def agents(context: DoctorContext) -> Iterator[Finding]:
     """Which agents run on this ledger; neither one nor none is a fault."""
     try:
-        reader = find_reader(context.settings.ledger_path, busy_timeout_s=5.0)
+        reader = find_reader(context.settings.ledger_place, busy_timeout_s=5.0)
         if reader is None:
             return
         with closing(reader):

@@ -101,7 +101,7 @@ def _lineage_reached(subject: str, status: int, *, has_key: bool) -> Finding:
 def waiting(context: DoctorContext) -> Iterator[Finding]:
     """Whether the ledger has replies for a target that is not configured any more."""
     try:
-        found = waiting_in_vain(context.settings, context.settings.ledger_path)
+        found = waiting_in_vain(context.settings, context.settings.ledger_place)
     except BackhaulError:
         return  # the ledger's own probes say so
     for one in found:

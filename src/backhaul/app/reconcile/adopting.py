@@ -87,7 +87,7 @@ def noted_adoptions(
     Yields:
         To be called with how many transfers and bytes were adopted so far.
     """
-    path, subject = context.settings.ledger_path, f"{route.name}: adopt"
+    path, subject = context.settings.ledger_place, f"{route.name}: adopt"
     with noted_act(path, person(), Act.RECONCILE, subject, warn) as note:
         yield note
 

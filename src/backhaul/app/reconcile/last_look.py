@@ -41,7 +41,7 @@ def last_look(
         pool = opened.enter_context(closing(make_pool(context, emit, 1)))
         pool.warm_up()
         store = S3Store(AwsSession(region, S3aConfiguration.loader(context.conf_dir)))
-        reader = find_reader(context.settings.ledger_path, turn=threading.Lock())
+        reader = find_reader(context.settings.ledger_place, turn=threading.Lock())
         if reader is not None:
             opened.enter_context(closing(reader))
         comparison = Comparison(

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from backhaul.adapters.ledger import open_ledger
 from backhaul.adapters.system.clock import host_name
 from backhaul.core.cost.egress import Egress, EgressCount
+from backhaul.core.ports.ledger_place import LedgerPlace
 from backhaul.core.reconciliation.values import ObjectClass, ReconcileResult
 
 NOTE_WAIT_S = 5.0  # for the ledger's lock
@@ -25,7 +25,7 @@ class ClassTotals:
 
 
 def note_result(
-    path: Path,
+    path: LedgerPlace,
     route: str,
     started_at: datetime,
     totals: Mapping[ObjectClass, ClassTotals] | None,

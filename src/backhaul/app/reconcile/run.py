@@ -159,7 +159,7 @@ def run_reconcile(
             what was reported so far is right.
     """
     route = find_route(context, route_name)
-    path = context.settings.ledger_path
+    path = context.settings.ledger_place
     with ExitStack() as opened:
         # The last to end, when the ledger is free again.
         note = opened.enter_context(

@@ -139,7 +139,7 @@ def send_target(context: Context, route_name: str, chosen: str | None, region: s
 
 
 def _queues_of_agents(context: Context) -> set[tuple[str, str]]:
-    reader = find_reader(context.settings.ledger_path)
+    reader = find_reader(context.settings.ledger_place)
     if reader is None:
         return set()
     with closing(reader):
@@ -165,7 +165,7 @@ def send_missing(
     Raises:
         BackhaulError: S3, the target, SQS or the ledger; what was sent until then is recorded.
     """
-    path, route, queue = context.settings.ledger_path, to.route, to.queue
+    path, route, queue = context.settings.ledger_place, to.route, to.queue
     key = route.signature.keys[0] if route.signature is not None else None
     with noted_sends(path, by, Act.RECONCILE, f"{route.name}: {queue.text}", warn) as note:
         sender = MessageSender(queue.text, queue.region or "", key, needs_arn=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
-from backhaul.core.errors import ConfigurationError
+from backhaul.core.errors import BadArgument, ConfigurationError
 
 SCHEMES = ("postgresql", "postgres")
 _SECRETS = frozenset({"password", "sslpassword", "oauth_client_secret"})
@@ -26,6 +27,11 @@ class PostgresUrl:
     def __str__(self) -> str:
         """As it was written; it has no secret."""
         return self.text
+
+    @property
+    def digest(self) -> str:
+        """Of the text, 12 hex digits: names files of this node that belong to the ledger."""
+        return sha256(self.text.encode()).hexdigest()[:12]
 
     @classmethod
     def parse(cls, text: str) -> PostgresUrl | None:
@@ -58,6 +64,24 @@ def bad_address() -> ConfigurationError:
         "the setting `ledger` is no address of PostgreSQL",
         hint="write it as postgresql://user@host:5432/database",
     )
+
+
+def file_of(place: LedgerPlace, command: str, instead: str) -> Path:
+    """The file, for a command that is about one.
+
+    Args:
+        instead: What does the same for a database.
+
+    Raises:
+        BadArgument: E_LEDGER_SERVER.
+    """
+    if isinstance(place, PostgresUrl):
+        raise BadArgument(
+            "E_LEDGER_SERVER",
+            f"`{command}` is for a ledger in a file, and this one is on PostgreSQL",
+            hint=instead,
+        )
+    return place
 
 
 LedgerPlace: TypeAlias = Path | PostgresUrl

@@ -51,6 +51,10 @@ class Database(ABC):
         """Whether this connection of the driver has begun one, whatever SQLAlchemy considers."""
 
     @abstractmethod
+    def size_bytes(self, connection: Connection) -> int:
+        """What it takes of its disk."""
+
+    @abstractmethod
     def interrupted(self) -> Exception:
         """What a thread raises whose commit another thread did not carry out."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from backhaul.adapters.ledger.dialects.database import Database
 from backhaul.adapters.ledger.postgres.seat import AgentSeat
@@ -101,6 +101,10 @@ class PostgresDatabase(Database):
             and not driver.closed
             and driver.info.transaction_status not in idle
         )
+
+    def size_bytes(self, connection: Connection) -> int:
+        size = select(func.pg_database_size(func.current_database()))
+        return int(connection.execute(size).scalar_one())
 
     def interrupted(self) -> Exception:
         return psycopg.OperationalError("the commit was interrupted")

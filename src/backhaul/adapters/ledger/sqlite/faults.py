@@ -8,10 +8,14 @@ from __future__ import annotations
 import sqlite3
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backhaul.adapters.ledger.dialects.database import Database
+from backhaul.adapters.ledger.sqlite.trust import os_errors
 from backhaul.core.errors import BackhaulError, LedgerDamaged, OutageError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 _LOCKED = ("E_LEDGER_LOCKED", "stayed locked by another process")
 _FULL = ("E_LEDGER_FULL", "has no room to grow")
@@ -97,6 +101,10 @@ class SqliteDatabase(Database):
 
     def is_in_transaction(self, driver: Any) -> bool:
         return isinstance(driver, sqlite3.Connection) and driver.in_transaction
+
+    def size_bytes(self, connection: Connection) -> int:  # noqa: ARG002
+        with os_errors(self.path, "read"):
+            return self.path.stat().st_size
 
     def interrupted(self) -> Exception:
         lost = sqlite3.OperationalError("the commit was interrupted")
