@@ -41,8 +41,8 @@ class TextRange:
 
     @classmethod
     def of(cls, text: str) -> TextRange:
-        """This text alone."""
-        return cls(low=text, high=text + "\0")
+        """This text alone: none has a control character, and PostgreSQL takes no U+0000."""
+        return cls(low=text, high=text + "\1")
 
     @property
     def is_of_one(self) -> bool:
