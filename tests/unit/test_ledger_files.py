@@ -22,10 +22,10 @@ from sqlalchemy import Engine, event
 
 import backhaul
 from backhaul.adapters.ledger import agent_lock, find_reader, open_ledger, open_reader
+from backhaul.adapters.ledger.dialects.migrate import HEAD, REVISIONS
 from backhaul.adapters.ledger.schema import metadata
 from backhaul.adapters.ledger.sqlite import migrate
 from backhaul.adapters.ledger.sqlite.engine import writing_engine
-from backhaul.adapters.ledger.sqlite.migrate import HEAD, REVISIONS
 from backhaul.core.errors import (
     BackhaulError,
     ConfigurationError,

@@ -26,7 +26,7 @@ from backhaul.adapters.ledger import (
     open_ledger,
     open_reader,
 )
-from backhaul.adapters.ledger.sqlite.migrate import HEAD, REVISIONS
+from backhaul.adapters.ledger.dialects.migrate import HEAD, REVISIONS
 from backhaul.app import letters
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.model import Location, SignatureRule, TransferState

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from backhaul.access import described
 from backhaul.adapters.ledger import EditedLedger, LedgerReader, open_reader
-from backhaul.adapters.ledger.sqlite.migrate import HEAD
+from backhaul.adapters.ledger.dialects.migrate import HEAD
 from backhaul.adapters.ledger.sqlite.trust import check_trust, real_path
 from backhaul.adapters.ledger.upkeep.checking import TableSize
 from backhaul.core.errors import ConfigurationError, LedgerDamaged

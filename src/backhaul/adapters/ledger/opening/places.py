@@ -99,7 +99,7 @@ def find_reader(
 
 
 @contextmanager
-def agent_lock(place: LedgerPlace, host: str) -> Iterator[AgentSeat | None]:
+def agent_lock(place: LedgerPlace, host: str | None = None) -> Iterator[AgentSeat | None]:
     """This process is the ledger's one agent in the block.
 
     Yields:

@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sqlalchemy import text
-
-from backhaul.adapters.ledger.dialects import migrate
 from backhaul.adapters.ledger.owner import Owner
+from backhaul.adapters.ledger.postgres import migrate
 from backhaul.adapters.ledger.postgres.engine import reading_engine, writing_engine
 from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
 from backhaul.adapters.ledger.postgres.seat import AgentSeat, make_rows
@@ -56,7 +54,7 @@ def open_server(
 
 
 @contextmanager
-def server_seat(url: PostgresUrl, host: str) -> Iterator[AgentSeat]:
+def server_seat(url: PostgresUrl, host: str | None) -> Iterator[AgentSeat]:
     """This process is the ledger's one agent in the block.
 
     It waits until the last agent is known to be gone: at most `watch.DEAD_S` and a look more.
@@ -83,24 +81,12 @@ def server_seat(url: PostgresUrl, host: str) -> Iterator[AgentSeat]:
 
 
 def _make(engine: Engine, database: PostgresDatabase, *, migrates: bool) -> None:
-    _check_encoding(engine, database)
     if migrates:
         migrate.bring_to_head(engine, database.name)
     else:
         migrate.check_current(engine, database.name)
     with engine.begin() as tx:
         make_rows(tx)
-
-
-def _check_encoding(engine: Engine, database: PostgresDatabase) -> None:
-    with engine.begin() as tx:
-        encoding = tx.execute(text("SHOW server_encoding")).scalar()
-    if encoding != "UTF8":
-        raise ConfigurationError(
-            "E_LEDGER_ENCODING",
-            f"{database.name} has the encoding {encoding}",
-            hint="make a database with ENCODING 'UTF8' (CREATE DATABASE ... TEMPLATE template0)",
-        )
 
 
 def open_server_reader(url: PostgresUrl) -> LedgerReader:

@@ -1,9 +1,7 @@
 """Bring a ledger file to the schema of this program, or refuse one from a newer program.
 
-The steps are in `backhaul/migrations/versions`. Alembic takes longer to import than everything else
-here, so it is imported only for a file of an older program. A new file gets all tables at once from
-`newest.sql`, which `scripts/make_ledger_schema.py` writes: what the steps make, statement for
-statement.
+A new file gets all tables at once from `newest.sql`, which `scripts/make_ledger_schema.py` writes:
+what the steps make, statement for statement.
 """
 
 from __future__ import annotations
@@ -14,17 +12,15 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
 
-from backhaul.core.errors import ConfigurationError
-
-# Oldest first; a test holds this list and the directory together.
-REVISIONS = (
-    *("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010"),
-    *("0011", "0012", "0013", "0014", "0015", "0016", "0017", "0018", "0019", "0020"),
-    *("0021", "0022"),
+from backhaul.adapters.ledger.dialects.migrate import (
+    HEAD,
+    STAMP,
+    require_current,
+    upgrade,
 )
-HEAD = REVISIONS[-1]
+from backhaul.adapters.ledger.dialects.migrate import stamped as revision_of
+
 NEWEST = Path(__file__).with_name("newest.sql")
-_STAMP = "alembic_version"
 
 
 def bring_to_head(engine: Engine, path: Path) -> None:
@@ -37,7 +33,7 @@ def bring_to_head(engine: Engine, path: Path) -> None:
     if revision is None and _made(engine):
         return
     if revision != HEAD:
-        _upgrade(engine)
+        upgrade(engine)
 
 
 def check_current(engine: Engine, path: Path) -> None:
@@ -46,41 +42,12 @@ def check_current(engine: Engine, path: Path) -> None:
     Raises:
         ConfigurationError: E_LEDGER_NEWER, E_LEDGER_OLDER or E_LEDGER_CORRUPT.
     """
-    revision = stamped(engine, path)
-    if revision != HEAD:
-        raise ConfigurationError(
-            "E_LEDGER_OLDER",
-            f"{path} has schema {revision or 'none'}, this program reads {HEAD}",
-            hint="start the agent of this version once: it migrates the ledger",
-        )
+    require_current(stamped(engine, path), str(path))
 
 
 def stamped(engine: Engine, path: Path) -> str | None:
     """The revision of the file; None when it is empty."""
-    with engine.begin() as connection:
-        names = _tables(connection)
-        if not names:
-            return None
-        stamps: list[object] = []
-        if _STAMP in names:
-            rows = connection.execute(text(f"SELECT version_num FROM {_STAMP}"))  # noqa: S608
-            stamps = list(rows.scalars())
-    if not stamps and names == {_STAMP}:
-        return None
-    if len(stamps) != 1 or not isinstance(stamps[0], str):
-        raise ConfigurationError(
-            "E_LEDGER_CORRUPT",
-            f"{path} is an SQLite file of something else, no Backhaul ledger, or was edited",
-            hint="name another file as the ledger, or restore it from its backup",
-        )
-    found = stamps[0]
-    if found not in REVISIONS:
-        raise ConfigurationError(
-            "E_LEDGER_NEWER",
-            f"{path} has schema {found}, this program knows up to {HEAD}",
-            hint="install the version of Backhaul that wrote it, or a newer one",
-        )
-    return found
+    return revision_of(engine, str(path), "an SQLite file", _tables)
 
 
 def _tables(connection: Connection) -> set[str]:
@@ -109,20 +76,7 @@ def _made(engine: Engine) -> bool:
             [{"name": name, "value": value} for name, value in values.items()],
         )
         connection.execute(
-            text(f"INSERT INTO {_STAMP} (version_num) VALUES (:revision)"),  # noqa: S608
+            text(f"INSERT INTO {STAMP} (version_num) VALUES (:revision)"),  # noqa: S608
             {"revision": HEAD},
         )
     return True
-
-
-def _upgrade(engine: Engine) -> None:
-    from importlib.resources import files  # noqa: PLC0415
-
-    from alembic import command  # noqa: PLC0415 - slow, see above
-    from alembic.config import Config  # noqa: PLC0415
-
-    config = Config()
-    config.set_main_option("script_location", str(files("backhaul") / "migrations"))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, HEAD)
