@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import pytest
 
 from backhaul.adapters.ledger import open_ledger
 from backhaul.core.ports.ledger_place import LedgerPlace, PostgresUrl
 
 if TYPE_CHECKING:
-    import pytest
-
     from testbed import PgBouncer, PostgreSQL
 
 SERVERS = ("postgres", "pgbouncer")
+EVERY_LEDGER = [
+    *("sqlite", "memory"),
+    *(pytest.param(one, marks=pytest.mark.integration) for one in SERVERS),
+]
 DATABASE = "contract"
 _MADE: set[int] = set()  # servers, by their port, that have the database
 

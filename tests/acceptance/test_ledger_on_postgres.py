@@ -19,7 +19,7 @@ TREE = {f"part-{n:03}": random.Random(n).randbytes(3000 + n) for n in range(30)}
 @pytest.fixture
 def own_server(postgresql: PostgreSQL) -> Iterator[PostgreSQL]:
     """One that a test may stop; after `postgresql`, which skips where there is none."""
-    assert postgresql
+    del postgresql
     with PostgreSQL(settings={"fsync": "off"}) as server:
         yield server
 
@@ -59,7 +59,7 @@ def test_data_arrives_and_every_command_reads_the_ledger(it: Installation, tmp_p
     shown = it.show(transfer["id"])
     assert shown["transfer"]["id"] == transfer["id"]
     assert len(it.evidence(transfer["id"])) == len(TREE)
-    for command in (
+    commands: tuple[tuple[str, ...], ...] = (
         ("status",),
         ("status", "--json"),
         ("report",),
@@ -68,8 +68,9 @@ def test_data_arrives_and_every_command_reads_the_ledger(it: Installation, tmp_p
         ("journal",),
         ("limit", "10MB"),
         ("limit", "off"),
-        ("ledger", "prune", "--older-than", "90d", "--dry-run"),
-    ):
+        ("ledger", "prune", "--older", "90d", "--dry-run"),
+    )
+    for command in commands:
         done = it.backhaul(*command)
         assert done.code == 0, (command, done)
         assert "Traceback" not in done.err
@@ -78,7 +79,8 @@ def test_data_arrives_and_every_command_reads_the_ledger(it: Installation, tmp_p
     )
     assert copied.code == 0, copied
     assert arrived(it, "copied")
-    for command in (("ledger", "check"), ("ledger", "backup", str(tmp_path / "copy.db"))):
+    commands = (("ledger", "check"), ("ledger", "backup", str(tmp_path / "copy.db")))
+    for command in commands:
         refused = it.backhaul(*command)
         assert refused.code == 64, refused
         assert "E_LEDGER_SERVER" in refused.err
@@ -134,42 +136,33 @@ def test_each_fault_of_the_database_is_one_line_with_a_code_and_a_fix(
     own_server.create_database("standby")
     own_server.create_database("newer")
     newer = own_server.url("newer")
-    assert (
-        it.backhaul(
-            "run", it.queue, "us-east-1", "--drain", "--allow", it.allow, BACKHAUL_LEDGER=newer
-        ).code
-        == 0
-    )
+    assert it.drain(BACKHAUL_LEDGER=newer).code == 0
     own_server.sql("UPDATE alembic_version SET version_num = '9999'", database="newer")
     own_server.sql("ALTER DATABASE standby SET default_transaction_read_only = on")
     own_server.create_database("older")
     older = own_server.url("older")
-    assert (
-        it.backhaul(
-            "run", it.queue, "us-east-1", "--drain", "--allow", it.allow, BACKHAUL_LEDGER=older
-        ).code
-        == 0
-    )
+    assert it.drain(BACKHAUL_LEDGER=older).code == 0
     own_server.sql("UPDATE alembic_version SET version_num = '0001'", database="older")
     secret = url.replace("://backhaul@", "://backhaul:hush@")
     cases = {
         "E_LEDGER_AWAY": {"BACKHAUL_LEDGER": "postgresql://backhaul@127.0.0.1:1/x"},
-        "E_LEDGER_LOGIN": {"PGPASSFILE": "/dev/null", "PGPASSWORD": "wrong"},
+        "E_LEDGER_LOGIN": {"PGPASSFILE": str(it.home / "no-passwords")},
         "E_LEDGER_READONLY": {"BACKHAUL_LEDGER": own_server.url("standby")},
         "E_LEDGER_ENCODING": {"BACKHAUL_LEDGER": own_server.url("latin")},
         "E_LEDGER_NEWER": {"BACKHAUL_LEDGER": newer},
         "E_LEDGER_PASSWORD": {"BACKHAUL_LEDGER": secret},
         "E_LEDGER_ADDRESS": {"BACKHAUL_LEDGER": "postgresql://backhaul@h:1/x?nonsense=1"},
     }
+    passwords = str(own_server.pass_file)
     for code, settings in cases.items():
-        ended = it.backhaul(
-            "run", it.queue, "us-east-1", "--drain", "--allow", it.allow, **settings
-        )
+        it.environment |= {"BACKHAUL_LEDGER": url, "PGPASSFILE": passwords, **settings}
+        ended = it.drain()
         assert ended.code in {69, 78}, (code, ended)
         assert code in ended.err, (code, ended)
         assert "hint:" in ended.err, ended
         assert "Traceback" not in ended.err, ended
         assert "hush" not in ended.out + ended.err
+    it.environment["PGPASSFILE"] = passwords
     read = it.backhaul("history", BACKHAUL_LEDGER=older)
     assert (read.code, "E_LEDGER_OLDER" in read.err) == (78, True), read
     assert it.counts() == (0, 0)

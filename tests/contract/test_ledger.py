@@ -10,7 +10,7 @@ import pytest
 
 from backhaul.adapters.ledger import Owner, SqlLedger, open_ledger, open_reader
 from backhaul.core.checksums import Checksum
-from backhaul.core.errors import BackhaulError, TakenOver
+from backhaul.core.errors import BackhaulError, PermanentError, TakenOver
 from backhaul.core.model import (
     Assignment,
     EngineName,
@@ -1228,3 +1228,25 @@ def test_further_roots_are_refused_after_a_takeover(reopen: Reopen) -> None:
     begin(reopen("me"), key=MessageKey(queue="work", message_id="t1"))
     with pytest.raises(TakenOver):
         killed.note_staging("t1", first.epoch, [DAY.join("x/.backhaul/0")], T0)
+
+
+def test_a_path_that_a_database_cannot_look_for_is_refused_before_anything_is_copied(
+    ledger: Ledger, kind: str
+) -> None:
+    begin(ledger)
+    deep = planned(0, "/".join(["d" * 250] * 9))
+    if kind not in SERVERS:
+        assert claim(ledger, first=[deep], is_complete=True)
+        return
+    with pytest.raises(PermanentError, match="E_LEDGER_KEY"):
+        claim(ledger, first=[deep], is_complete=True)
+    far = DAY.join("/".join(["d" * 250] * 9))
+    with pytest.raises(PermanentError, match="E_LEDGER_KEY"):
+        ledger.claim("t1", JOB, far, LANDING, directory=far, min_epoch=1, now=T0)
+
+
+def test_a_request_of_any_length_is_recorded_as_dead(ledger: Ledger) -> None:
+    long = "hdfs://ns1/" + "/".join(["\U0001f980" * 60] * 30)
+    ledger.begin(KEY, "t1", long, long, T0)
+    fail(ledger, "t1", TransferState.DEAD)
+    assert ledger.begin(KEY, "t2", long, long, T0).state is TransferState.DEAD

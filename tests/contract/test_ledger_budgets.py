@@ -15,6 +15,7 @@ from backhaul.adapters.ledger.store import SqlLedger
 from backhaul.core.cost.budget import BudgetPer, BudgetRaise, BudgetUnit, EgressBudget
 from backhaul.core.ports import Act, Operator, OperatorEntry
 from backhaul.testing.fakes import MemoryFile, MemoryLedger
+from tests.ledger_places import EVERY_LEDGER, ledger_place
 
 T0 = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 MONTH = datetime(2026, 11, 1, tzinfo=UTC)
@@ -35,12 +36,12 @@ BUDGET = EgressBudget(route="landing", unit=BudgetUnit.USD, amount=5, per=Budget
 Both = SqlLedger | MemoryLedger
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=EVERY_LEDGER)
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Both]:
     if request.param == "memory":
         yield MemoryLedger(MemoryFile(), "me")
         return
-    opened = open_ledger(tmp_path / "ledger.db", create=True)
+    opened = open_ledger(ledger_place(request.param, request, tmp_path), create=True)
     yield opened
     opened.close()
 

@@ -23,6 +23,8 @@ from backhaul.core.model import (
 )
 from backhaul.core.ports import Claimed, ClusterJob, Ledger, MessageKey
 from backhaul.core.ports.cluster import Application, AppState, JobCounters, JobProgress
+from backhaul.core.ports.ledger_place import LedgerPlace
+from tests.ledger_places import EVERY_LEDGER, ledger_place
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LANDING = Location(scheme="hdfs", authority="ns1", path="/landing")
@@ -31,13 +33,13 @@ RUNNING = Application(id="application_1_0001", state=AppState.RUNNING, tracking_
 ME = Owner.current("edge1")
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.sqlite"
+@pytest.fixture(params=[one for one in EVERY_LEDGER if one != "memory"])
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> LedgerPlace:
+    return ledger_place(request.param, request, tmp_path)
 
 
 @pytest.fixture
-def ledger(path: Path) -> Iterator[Ledger]:
+def ledger(path: LedgerPlace) -> Iterator[Ledger]:
     opened = open_ledger(path, create=True, owner=ME)
     yield opened
     opened.close()
@@ -147,7 +149,7 @@ def test_progress_is_refused_once_the_destination_is_lost(ledger: Ledger) -> Non
     assert not ledger.note_job("t1", epoch, epoch, RUNNING, progress, NOW)
 
 
-def test_the_end_of_a_transfer_closes_its_jobs(ledger: Ledger, path: Path) -> None:
+def test_the_end_of_a_transfer_closes_its_jobs(ledger: Ledger, path: LedgerPlace) -> None:
     epoch = opened(ledger)
     progress = JobProgress(maps_done=1, maps=4, size_bytes=10)
     ledger.note_job("t1", epoch, epoch, RUNNING, progress, NOW)
@@ -171,7 +173,7 @@ def test_the_end_of_a_transfer_closes_its_jobs(ledger: Ledger, path: Path) -> No
     assert (details.transfer.engine, details.transfer.engine_reason) == ("distcp", "large")
 
 
-def test_jobs_of_a_killed_process_are_still_open(ledger: Ledger, path: Path) -> None:
+def test_jobs_of_a_killed_process_are_still_open(ledger: Ledger, path: LedgerPlace) -> None:
     epoch = opened(ledger)
     other = open_ledger(path, create=False, owner=replace(ME, start=ME.start + 1))
     assert [job.epoch for job in other.jobs("t1")] == [epoch]

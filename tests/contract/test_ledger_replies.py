@@ -23,6 +23,7 @@ from backhaul.core.ports import Ledger, MessageKey
 from backhaul.core.ports.replies import DueReply
 from backhaul.core.replies.reply import Reply, ReplyEvent, ReplyWish
 from backhaul.testing.fakes import MemoryFile, MemoryLedger
+from tests.ledger_places import EVERY_LEDGER, ledger_place
 
 T0 = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -40,9 +41,10 @@ MANIFEST = ManifestSum(manifest="ab" * 32, objects=1, size_bytes=7, bytes_read=7
 Reopen = Callable[[str], Ledger]
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=EVERY_LEDGER)
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
     """`reopen("me")`, `reopen("alive elsewhere")`: who writes."""
+    place = ledger_place(request.param, request, tmp_path)
     if request.param == "memory":
         file = MemoryFile()
         yield lambda who: MemoryLedger(file, who)
@@ -52,7 +54,7 @@ def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
     opened = []
 
     def open_as(who: str) -> Ledger:
-        ledger = open_ledger(tmp_path / "ledger.sqlite", create=True, owner=owners[who])
+        ledger = open_ledger(place, create=True, owner=owners[who])
         opened.append(ledger)
         return ledger
 

@@ -57,7 +57,8 @@ class SqlAttempts(WriteSession):
                 key = key.changed
                 row = transfers.by_message(tx, key)
             if row is None:
-                about = _new_values(source, destination, origin)
+                texts = (rows.readable(source), rows.readable(destination))
+                about = _new_values(*map(self._database.key, texts), origin=origin)
                 about |= {"route": route, "replies": wishes_text(replies or ())}
                 begun = self._make(tx, key, new_id, now, about)
             else:
@@ -229,9 +230,9 @@ class SqlAttempts(WriteSession):
 TRACE_MOST = 512  # characters; what is longer is no trace context
 
 
-def _new_values(source: str, destination: str, origin: MessageOrigin | None) -> dict[str, Any]:
+def _new_values(source: str, destination: str, *, origin: MessageOrigin | None) -> dict[str, Any]:
     """What people read of a new transfer."""
-    values = {"source": rows.readable(source), "destination": rows.readable(destination)}
+    values = {"source": source, "destination": destination}
     if origin is None:
         return values
     traces = {

@@ -63,6 +63,8 @@ class SqlDestinations(WriteSession):
         min_epoch: int,
         now: datetime,
     ) -> Claimed | None:
+        self._database.require_keys(destination, ())
+        self._database.require_keys(directory, first)
         with self._transaction() as tx:
             transfer = self._mine(tx, transfer_id)
             is_taken, row, dead = self._look(tx, transfer_id, destination)

@@ -55,6 +55,8 @@ class SqlPlans(WriteSession):
             transfer = self._mine(tx, transfer_id)
             if transfer["plan_complete"]:
                 return
+            if transfer["directory"] is not None:
+                self._database.require_keys(rows.location(transfer["directory"]), objects)
             page = append(tx, transfer_id, transfer["objects_planned"], objects)
             sums = {name: transfer[name] + added for name, added in page.items()}
             values = {**sums, "plan_complete": is_complete, "markers": markers}

@@ -7,17 +7,20 @@ each database's own.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound, SQLAlchemyError
 
 from backhaul.adapters.ledger.schema import WrongValue
-from backhaul.core.errors import BackhaulError, LedgerDamaged
+from backhaul.core.errors import BackhaulError, LedgerDamaged, PermanentError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+    from backhaul.core.model import Location
+    from backhaul.core.objects import PlannedObject
 
 
 class EditedLedger(LedgerDamaged):
@@ -32,6 +35,8 @@ class Database(ABC):
         name: The ledger as messages name it.
     """
 
+    # Of a path that is a key, as a URI in UTF-8; None: any that HDFS takes.
+    key_bytes_most: ClassVar[int | None] = None
     driver_errors: ClassVar[tuple[type[Exception], ...]]
     name: str
 
@@ -61,6 +66,32 @@ class Database(ABC):
     @abstractmethod
     def translated(self, error: Exception, *, is_reader: bool = False) -> BackhaulError:
         """What to raise instead of an error of the driver or of SQLAlchemy."""
+
+    def require_keys(self, directory: Location, planned: Iterable[PlannedObject]) -> None:
+        """Refuse paths that this database cannot look for, before anything is copied.
+
+        Raises:
+            PermanentError: E_LEDGER_KEY.
+        """
+        most = self.key_bytes_most
+        if most is None:
+            return
+        base = directory.uri.rstrip("/")
+        for path in (base, *(f"{base}/{one.relative}" for one in planned)):
+            size = len(path.encode())
+            if size > most:
+                raise PermanentError(
+                    "E_LEDGER_KEY",
+                    f"{path[:80]}...: {size} bytes, a ledger on this database takes {most}",
+                    hint="shorten the destination, or use a ledger in a file",
+                )
+
+    def key(self, text: str) -> str:
+        """A text for people that is looked for, too: cut where this database could not keep it."""
+        most = self.key_bytes_most
+        if most is None or len(text) * 4 <= most:
+            return text
+        return text.encode()[:most].decode(errors="ignore")
 
     def edited(self, what: str) -> EditedLedger:
         """What to raise for a row that Backhaul did not write."""

@@ -82,6 +82,8 @@ class PostgresDatabase(Database):
     """
 
     driver_errors = (psycopg.Error,)
+    # A key of a B-tree is at most 2,704 bytes, and the longest of ours has an object's key, too.
+    key_bytes_most = 1500
 
     def __init__(self, url: PostgresUrl, seat: AgentSeat | None = None) -> None:
         self.url = url
@@ -140,6 +142,8 @@ def _by_state(state: str) -> tuple[str, str] | None:
 
 def _detail(error: BaseException) -> str:
     """Its last line, which has what the server said; libpq names each address in those before."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    found = str(error).splitlines()
+    lines = [line.strip() for line in found if line.strip() and "Is the server running" not in line]
     diagnosis = getattr(getattr(error, "diag", None), "message_primary", None)
-    return diagnosis or (lines[-1] if lines else type(error).__name__)
+    last = lines[-1] if lines else type(error).__name__
+    return diagnosis or last.removeprefix("connection failed: ")
