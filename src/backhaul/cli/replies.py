@@ -93,7 +93,7 @@ def list_replies(
     return 0
 
 
-def _warn_of_waiting_in_vain(files: Files, path: Path) -> None:
+def _warn_of_waiting_in_vain(files: Files, path: LedgerPlace) -> None:
     """Nothing where the configuration does not show which targets there are: its fault is shown."""
     from backhaul.app.replies import in_vain, in_vain_hint, waiting_in_vain
     from backhaul.settings.load import find_config, load_part

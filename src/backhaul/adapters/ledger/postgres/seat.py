@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, and_, bindparam, func, select, update
@@ -84,10 +85,11 @@ class AgentSeat:
                 if holder != before:
                     before, watch = holder, PeerWatch()
                 watch.see(_number(_read(tx, BEATS)), began_s)
-                if not holder or watch.is_dead or self._owner.sees(owner) is False:
-                    self._sit(tx, owner if holder else "")
+                seen = self._sees(owner)
+                if not holder or watch.is_dead or seen is False:
+                    self._sit(tx, _text(owner) if holder else "")
                     break
-            if watch.has_moved or self._owner.sees(owner):
+            if watch.has_moved or seen:
                 raise self._in_use(owner)
             self._sleep(BEAT_S)
         self._thread = threading.Thread(target=self._keep, name="ledger-seat", daemon=True)
@@ -117,10 +119,24 @@ class AgentSeat:
         if holder != self.incarnation:
             raise self._in_use(_read(connection, OWNER))
 
+    def _sees(self, holder: str) -> bool | None:
+        """Whether its process runs; None where that cannot be seen from here.
+
+        The name of a host identifies nobody, and another container has other processes: only one of
+        this very boot and of this process's own namespace can be seen.
+        """
+        namespace, _, text = holder.partition(" ")
+        is_here = namespace == _namespace() and f":{self._owner.boot_id}:" in text
+        return self._owner.sees(text) if is_here else None
+
     def _sit(self, tx: Connection, gone: str) -> None:
         if gone:
             _declare_gone(tx, gone)
-        values = {SEAT: self.incarnation, OWNER: self._owner.text, BEATS: f"{self.incarnation}:0"}
+        values = {
+            SEAT: self.incarnation,
+            OWNER: f"{_namespace()} {self._owner.text}",
+            BEATS: f"{self.incarnation}:0",
+        }
         for name, value in values.items():
             put(tx, meta, {"name": name, "value": value})
 
@@ -142,7 +158,7 @@ class AgentSeat:
         return is_mine
 
     def _in_use(self, owner: str) -> LedgerLocked:
-        host, _, rest = owner.partition(":")
+        host, _, rest = _text(owner).partition(":")
         pid = rest.rsplit(":", 2)[-2] if rest.count(":") > 1 else "unknown"
         return LedgerLocked(
             "E_LEDGER_IN_USE",
@@ -166,6 +182,16 @@ def _declare_gone(tx: Connection, owner: str) -> None:
     ):
         mine = and_(table.c.owner == owner, is_open)
         tx.execute(update(table).where(mine).values(owner=f"{GONE}{owner}"))
+
+
+def _text(holder: str) -> str:
+    """The owner as transfers have it."""
+    return holder.partition(" ")[2]
+
+
+def _namespace() -> str:
+    """Of process numbers: `pid:[4026531836]`."""
+    return str(Path("/proc/self/ns/pid").readlink())
 
 
 def _read(tx: Connection, name: str, *, is_locked: bool = False) -> str:
