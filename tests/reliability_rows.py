@@ -704,5 +704,6 @@ SECTIONS = (
 NOT_HERE = (
     "YARN: `tests/yarn` has its own tests, and this page no rows.",
     "An agent on another host counts as alive for ever: its transfers wait for it.",
-    "PostgreSQL: the ledger is SQLite in this version.",
+    "PostgreSQL: one agent on it has tests (`tests/acceptance/test_ledger_on_postgres.py`), and this"
+    " page no rows.",
 )

@@ -13,11 +13,11 @@ from click.testing import CliRunner, Result
 
 from backhaul.adapters.ledger.reading.observing import DeadTransfer, OpenJob, OpenTransfer
 from backhaul.app.check import Checked, Level, judge
+from backhaul.app.disk_space import DiskSpace
 from backhaul.app.document import as_text
 from backhaul.app.overview import (
     AgentView,
     DeadCode,
-    DiskSpace,
     Overview,
     QueueView,
     RouteView,

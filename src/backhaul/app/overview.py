@@ -6,7 +6,6 @@ The same for one agent and for several: agents publish their reports there (`cor
 from __future__ import annotations
 
 import math
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -22,13 +21,14 @@ from backhaul.adapters.ledger.reading.observing import (
     OpenJob,
     OpenTransfer,
 )
+from backhaul.app.disk_space import DiskSpace, disk_space
 from backhaul.core.agent_report import AgentRecord, RunningTransfer
 from backhaul.core.health import Health, ObservedAgent, health
 from backhaul.core.outlook.expectation import ExpectationStatus, statuses
 from backhaul.core.outlook.forecast import Forecast, forecasts
 from backhaul.core.outlook.risks import Risk, RiskKind, known_kinds, risks
 from backhaul.core.ports import PausedRoute
-from backhaul.core.ports.ledger_place import LedgerPlace, PostgresUrl
+from backhaul.core.ports.ledger_place import LedgerPlace
 from backhaul.core.ports.replies import ReplyCounts
 from backhaul.core.reconciliation.values import ReconcileResult
 from backhaul.core.units import human_bytes
@@ -148,25 +148,6 @@ DISK_WARNING = 0.8  # share of the ledger's disk
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiskSpace:
-    """Of the file system that a file is on; `used` is a share, as df has it."""
-
-    free_bytes: int
-    used: float
-
-
-def _disk_space(path: LedgerPlace) -> DiskSpace | None:
-    if isinstance(path, PostgresUrl):
-        return None
-    found = os.statvfs(path)
-    used = found.f_blocks - found.f_bfree
-    usable = used + found.f_bavail
-    return DiskSpace(
-        free_bytes=found.f_bavail * found.f_frsize, used=used / usable if usable else 0.0
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
 class Overview:
     """Everything on the first screen.
 
@@ -266,7 +247,7 @@ def overview(
         now=now,
         ledger=path,
         ledger_bytes=reader.size_bytes(),
-        ledger_disk=_disk_space(path),
+        ledger_disk=disk_space(path),
         health=health(agents, now),
         agents=tuple(_agent(one, now) for one in agents if _is_worth_showing(one, now)),
         queues=_queues(agents, found, now),

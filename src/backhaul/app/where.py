@@ -37,11 +37,7 @@ _ALL = TextRange(low="", high=LAST_CHARACTER)
 def read_where(
     ledger: LedgerPlace, place: TargetPlace | SourcePlace, *, most: int = MOST
 ) -> Whereabouts:
-    """`find_where`, in the ledger at this path.
-
-    Raises:
-        ConfigurationError: E_LEDGER_MISSING and the like, as `open_reader`.
-    """
+    """`find_where`, in this ledger; raises what `open_reader` does."""
     with closing(open_reader(ledger)) as reader:
         return find_where(reader, place, most=most)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -28,6 +29,13 @@ def _ledger(value: object) -> object:
     """The URL of a database, or what `_named` says of a path."""
     url = PostgresUrl.parse(value) if isinstance(value, str) else None
     return _named(value) if url is None else url
+
+
+def state_file(name: str) -> Path:
+    """Of this name in systemd's state directory, else in the user's, which may begin with `~`."""
+    if state := os.environ.get("STATE_DIRECTORY"):
+        return Path(state.split(":", 1)[0]) / name
+    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state") / "backhaul" / name
 
 
 NamedPath = Annotated[Path, BeforeValidator(_named)]

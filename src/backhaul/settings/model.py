@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self, get_args
@@ -34,7 +33,7 @@ from backhaul.core.model import (
 from backhaul.core.ports.cluster import ClusterRules
 from backhaul.core.ports.ledger_place import LedgerPlace, PostgresUrl
 from backhaul.core.rate_limit import LOWEST_BYTES_PER_S, Schedule
-from backhaul.settings.base import LedgerSetting, NamedPath, StrictModel
+from backhaul.settings.base import LedgerSetting, NamedPath, StrictModel, state_file
 from backhaul.settings.budget import BudgetSettings
 from backhaul.settings.cost import CostSection
 from backhaul.settings.expect import ExpectSettings, one_or_more
@@ -327,8 +326,7 @@ class Settings(_Sources):
     model_config = SettingsConfigDict(extra="forbid")
 
     ledger: LedgerSetting | None = Field(
-        None,
-        description="what remembers every transfer: an SQLite file, or `postgresql://user@host/database`",
+        None, description="remembers every transfer: an SQLite file, or `postgresql://USER@HOST/DB`"
     )
     agent: AgentSection = AgentSection()
     bandwidth: BandwidthSection = BandwidthSection()
@@ -349,19 +347,12 @@ class Settings(_Sources):
 
     @property
     def ledger_place(self) -> LedgerPlace:
-        """Where the ledger is: `ledger_path`, or a database.
-
-        Raises:
-            ConfigurationError: E_CFG_HOME.
-        """
+        """Where the ledger is: `ledger_path`, which raises E_CFG_HOME, or a database."""
         return self.ledger if isinstance(self.ledger, PostgresUrl) else self.ledger_path
 
     @property
     def ledger_path(self) -> Path:
-        """The setting, else systemd's state directory, else the user's.
-
-        Files of this node are beside it: limits, what was notified, the dashboard's key. A ledger
-        on PostgreSQL has no file of this name; those beside it have its digest in their names.
+        """The setting, else systemd's state directory, else the user's; this node's files are beside.
 
         Raises:
             ConfigurationError: E_CFG_HOME.
@@ -369,10 +360,7 @@ class Settings(_Sources):
         if isinstance(self.ledger, Path):
             return in_home(self.ledger)
         name = "ledger.db" if self.ledger is None else f"ledger-{self.ledger.digest}"
-        if state := os.environ.get("STATE_DIRECTORY"):
-            return Path(state.split(":", 1)[0]) / name
-        home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-        return in_home(Path(home)) / "backhaul" / name
+        return in_home(state_file(name))
 
     @property
     def budgets(self) -> tuple[EgressBudget, ...]:

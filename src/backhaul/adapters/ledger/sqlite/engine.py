@@ -23,7 +23,7 @@ CACHE_KIB = 16_384  # a large plan must not spill an open transaction page by pa
 def writing_engine(path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
     """One connection for the one writer; every transaction takes the write lock at its start.
 
-    The file must exist; `files.open_ledger` makes it.
+    The file must exist; `opening.files.open_file` makes it.
     """
     pragmas = (
         f"busy_timeout={round(busy_timeout_s * 1000)}",
