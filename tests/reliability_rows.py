@@ -704,6 +704,5 @@ SECTIONS = (
 NOT_HERE = (
     "YARN: `tests/yarn` has its own tests, and this page no rows.",
     "An agent on another host counts as alive for ever: its transfers wait for it.",
-    "PostgreSQL: one agent on it has tests (`tests/acceptance/test_ledger_on_postgres.py`), and this"
-    " page no rows.",
+    "PostgreSQL: `tests/acceptance/test_ledger_on_postgres.py` is about it, and this page is not.",
 )

@@ -24,11 +24,11 @@ def own_server(postgresql: PostgreSQL) -> Iterator[PostgreSQL]:
         yield server
 
 
-def on(local: Installation, server: PostgreSQL, url: str) -> Installation:
-    local.environment |= {"PGPASSFILE": str(server.pass_file), "BACKHAUL_LEDGER": url}
+def on(it: Installation, server: PostgreSQL, url: str) -> Installation:
+    it.environment |= {"PGPASSFILE": str(server.pass_file), "BACKHAUL_LEDGER": url}
     for name, data in TREE.items():
-        local.put(f"tree/{name}", data)
-    return local
+        it.put(f"tree/{name}", data)
+    return it
 
 
 def arrived(it: Installation, below: str) -> bool:
@@ -39,13 +39,13 @@ def arrived(it: Installation, below: str) -> bool:
 @pytest.fixture(params=["postgresql", "pgbouncer"])
 def it(
     request: pytest.FixtureRequest,
-    local: Installation,
+    on_moto: Installation,
     postgresql: PostgreSQL,
     postgres_database: str,
 ) -> Installation:
     """Whose ledger is a database of its own, directly or behind a pooler."""
     server: PostgreSQL | PgBouncer = request.getfixturevalue(request.param)
-    return on(local, postgresql, server.url(postgres_database))
+    return on(on_moto, postgresql, server.url(postgres_database))
 
 
 @pytest.mark.timeout(300)
@@ -107,9 +107,9 @@ def test_killed_agent_is_followed_at_once_by_another_on_the_same_node(it: Instal
 
 @pytest.mark.timeout(300)
 def test_database_that_stops_for_seconds_holds_the_agent_and_loses_nothing(
-    local: Installation, own_server: PostgreSQL
+    on_moto: Installation, own_server: PostgreSQL
 ) -> None:
-    it = on(local, own_server, own_server.url())
+    it = on(on_moto, own_server, own_server.url())
     it.ask_for("tree/", "day=01")
     agent = it.start()
     eventually(lambda: arrived(it, "day=01"), within_s=60, what="the first message arrived")
@@ -128,9 +128,9 @@ def test_database_that_stops_for_seconds_holds_the_agent_and_loses_nothing(
 
 @pytest.mark.timeout(300)
 def test_each_fault_of_the_database_is_one_line_with_a_code_and_a_fix(
-    local: Installation, own_server: PostgreSQL
+    on_moto: Installation, own_server: PostgreSQL
 ) -> None:
-    it = on(local, own_server, own_server.url())
+    it = on(on_moto, own_server, own_server.url())
     url = own_server.url()
     own_server.create_database("latin", encoding="LATIN1", locale="C")
     own_server.create_database("standby")

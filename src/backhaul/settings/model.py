@@ -352,7 +352,7 @@ class Settings(_Sources):
 
     @property
     def ledger_path(self) -> Path:
-        """The setting, else systemd's state directory, else the user's; this node's files are beside.
+        """The setting, else systemd's state directory, else the user's, with this node's files.
 
         Raises:
             ConfigurationError: E_CFG_HOME.

@@ -1,0 +1,109 @@
+"""Where a ledger may be, and who of several agents has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backhaul.adapters.ledger.postgres.watch import BEAT_S, DEAD_S, GAP_S, PeerWatch
+from backhaul.core.errors import BadArgument, ConfigurationError
+from backhaul.core.ports.ledger_place import PostgresUrl, file_of
+from backhaul.settings.model import Settings
+
+URL = "postgresql://backhaul@db.example.com:5432/backhaul"
+
+
+# ---------------------------------------------------------------- the setting
+
+
+@pytest.mark.parametrize("text", [URL, "postgres:///db?service=x", "postgresql://a,b:1/db"])
+def test_an_address_is_kept_as_it_was_written(text: str) -> None:
+    found = Settings.model_validate({"ledger": text})
+    assert found.ledger_place == PostgresUrl(text)
+    assert str(found.ledger_place) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["/srv/ledger.db", "postgresql", "x/postgresql://y", "mysql://h/d"]
+)
+def test_everything_else_is_a_file(text: str) -> None:
+    assert Settings.model_validate({"ledger": text}).ledger_place == Path(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://backhaul:hush@db/backhaul",
+        "postgresql://db/backhaul?password=hush",
+        "postgresql://db/backhaul?pass%77ord=hush",
+        "postgresql://db/backhaul?user=x&sslpassword=hush",
+    ],
+)
+def test_a_password_in_the_address_is_refused_and_not_shown(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="E_LEDGER_PASSWORD") as caught:
+        PostgresUrl.parse(text)
+    assert "hush" not in f"{caught.value} {caught.value.hint}"
+    assert caught.value.__cause__ is None
+
+
+def test_what_cannot_be_read_is_refused_and_not_shown() -> None:
+    with pytest.raises(ConfigurationError, match="E_LEDGER_ADDRESS") as caught:
+        PostgresUrl.parse("postgresql://hush@[::1/db")
+    assert "hush" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_files_of_the_node_are_in_its_state_directory_and_each_ledgers_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/backhaul")
+    found = [Settings.model_validate({"ledger": one}).ledger_path for one in (URL, f"{URL}2")]
+    assert {one.parent for one in found} == {Path("/var/lib/backhaul")}
+    assert len({one.name for one in found}) == 2
+    assert Settings().ledger_path == Path("/var/lib/backhaul/ledger.db")
+
+
+def test_a_command_about_a_file_says_what_does_the_same_for_a_database() -> None:
+    assert file_of(Path("x.db"), "ledger backup", "pg_dump") == Path("x.db")
+    with pytest.raises(BadArgument, match="E_LEDGER_SERVER") as caught:
+        file_of(PostgresUrl(URL), "ledger backup", "pg_dump")
+    assert caught.value.hint == "pg_dump"
+
+
+# ---------------------------------------------------------------- the watch
+
+
+def watched(*looks: tuple[float, int]) -> PeerWatch:
+    watch = PeerWatch()
+    for at_s, beats in looks:
+        watch.see(beats, at_s)
+    return watch
+
+
+def standing(start_s: float, end_s: float) -> list[tuple[float, int]]:
+    count = int((end_s - start_s) / BEAT_S) + 1
+    return [(start_s + number * BEAT_S, 7) for number in range(count)]
+
+
+def test_a_counter_that_stands_still_for_the_whole_time_is_that_of_the_dead() -> None:
+    assert not watched(*standing(0, DEAD_S - BEAT_S)).is_dead
+    assert watched(*standing(0, DEAD_S)).is_dead
+
+
+def test_a_counter_that_moves_is_that_of_the_living() -> None:
+    watch = watched(*standing(0, DEAD_S - BEAT_S), (DEAD_S, 8))
+    assert watch.has_moved
+    assert not watch.is_dead
+
+
+def test_nobody_is_dead_after_few_looks() -> None:
+    assert not watched((0, 7), (DEAD_S, 7)).is_dead
+    assert not watched((0, 7), (GAP_S + 1, 7), (DEAD_S + 1, 7)).is_dead
+
+
+def test_a_gap_between_two_looks_begins_the_watch_anew() -> None:
+    """So that nobody is judged over an outage of the database."""
+    before = standing(0, DEAD_S - BEAT_S)
+    back_s = DEAD_S - BEAT_S + GAP_S + 1
+    assert not watched(*before, *standing(back_s, back_s + DEAD_S - BEAT_S)).is_dead
+    assert watched(*before, *standing(back_s, back_s + DEAD_S)).is_dead
