@@ -190,7 +190,7 @@ def _conditions(
     if actions:
         found.append(columns.action.in_(actions))
     if operator is not None:
-        on_any = columns.operator.startswith(f"{operator}@", autoescape=True)
+        on_any = columns.operator.istartswith(f"{operator}@", autoescape=True)
         found.append(or_(columns.operator == operator, on_any))
     return found
 

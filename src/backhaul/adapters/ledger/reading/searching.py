@@ -300,7 +300,7 @@ class SearchReader(ReadSession):
             select(operator_actions).order_by(operator_actions.c.number.desc()).limit(scan)
         ).subquery()
         query = select(newest.c.at, newest.c.operator, newest.c.action, newest.c.outcome).where(
-            newest.c.subject.contains(transfer_id, autoescape=True)
+            newest.c.subject.icontains(transfer_id, autoescape=True)
         )
         with self._transaction("the operators' actions") as tx:
             return [(at, who, what, how) for at, who, what, how in tx.execute(query)]
@@ -327,7 +327,7 @@ def _conditions(wanted: TransferFilter) -> list[ColumnElement[bool]]:
     if wanted.until is not None:
         found.append(of.first_seen_at < wanted.until)
     if wanted.sender is not None:
-        found.append(of.sender.contains(wanted.sender, autoescape=True))
+        found.append(of.sender.icontains(wanted.sender, autoescape=True))
     if wanted.source is not None:
         found.append(_on_one_line(_SOURCE, wanted.source))
     if wanted.path is not None:
@@ -335,7 +335,7 @@ def _conditions(wanted: TransferFilter) -> list[ColumnElement[bool]]:
     if wanted.digest is not None:
         found.append(_with_digest(wanted.digest))
     if wanted.text is not None:
-        within = (one.contains(wanted.text, autoescape=True) for one in (of.source, of.destination))
+        within = (one.icontains(wanted.text, autoescape=True) for one in (of.source, of.destination))
         found.append(or_(*within))
     return found
 
@@ -356,7 +356,7 @@ def _on_one_path(path: str) -> ColumnElement[bool]:
     return or_(
         *(destination.endswith(one, autoescape=True) for one in above[:ANCESTORS_MOST]),
         *(destination.endswith(f"{one}/", autoescape=True) for one in above[:ANCESTORS_MOST]),
-        destination.contains(f"{above[0]}/", autoescape=True),
+        destination.icontains(f"{above[0]}/", autoescape=True),
     )
 
 
