@@ -335,7 +335,8 @@ def _conditions(wanted: TransferFilter) -> list[ColumnElement[bool]]:
     if wanted.digest is not None:
         found.append(_with_digest(wanted.digest))
     if wanted.text is not None:
-        within = (one.icontains(wanted.text, autoescape=True) for one in (of.source, of.destination))
+        ends = (of.source, of.destination)
+        within = (one.icontains(wanted.text, autoescape=True) for one in ends)
         found.append(or_(*within))
     return found
 
