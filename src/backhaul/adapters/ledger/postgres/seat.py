@@ -25,7 +25,7 @@ from backhaul.core.errors import BackhaulError, LedgerLocked
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
+    from backhaul.adapters.ledger.dialects.database import Database
 
 SEAT, OWNER, BEATS = "agent_seat", "agent_owner", "agent_beats"
 _VALUE = select(meta.c.value).where(meta.c.name == bindparam("of_name"))
@@ -52,7 +52,7 @@ class AgentSeat:
     def __init__(
         self,
         engine: Engine,
-        database: PostgresDatabase,
+        database: Database,
         owner: Owner,
         *,
         clock: Callable[[], float] = time.monotonic,
