@@ -30,7 +30,7 @@ from backhaul.core.objects import Pin, PlannedObject, Proof, StagedObject, Total
 from backhaul.core.ports import AbandonedStaging, AttemptStart, Claimed, Ledger, MessageKey
 from backhaul.core.ports.ledger_place import LedgerPlace
 from backhaul.testing.fakes import MemoryFile, MemoryLedger
-from tests.ledger_places import SERVERS, ledger_place
+from tests.ledger_places import BEHIND_POOLER, EVERY_LEDGER, SERVERS, ledger_place
 
 T0 = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -53,15 +53,11 @@ JOB = Assignment(
 Reopen = Callable[[str], Ledger]
 
 
-KINDS = ("sqlite", "packed", "memory", *SERVERS)
+KINDS = ["packed", *EVERY_LEDGER]
+behind_a_pooler_too = pytest.mark.parametrize("kind", [*KINDS, BEHIND_POOLER], indirect=True)
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(kind, marks=pytest.mark.integration) if kind in SERVERS else kind
-        for kind in KINDS
-    ]
-)
+@pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     found: str = request.param
     return found
@@ -300,6 +296,7 @@ def test_begin_returns_what_was_claimed_and_planned(ledger: Ledger) -> None:
     assert (again.destination, again.directory, again.has_plan) == (file, DAY, True)
 
 
+@behind_a_pooler_too
 def test_only_one_of_many_threads_gets_the_attempt(ledger: Ledger) -> None:
     answers: list[AttemptStart] = []
     start = threading.Barrier(8)
@@ -317,6 +314,7 @@ def test_only_one_of_many_threads_gets_the_attempt(ledger: Ledger) -> None:
     assert len({begun.transfer_id for begun in answers}) == 1
 
 
+@behind_a_pooler_too
 def test_any_unicode_is_kept_and_what_utf8_cannot_hold_is_replaced(ledger: Ledger) -> None:
     ledger.begin(KEY, "t1", "gr\u00fc\u00df\x00\U0001f980", "bad \ud800", T0)
     name = "a'%_\u202e\U0001f980"  # the core refuses control characters in paths
@@ -587,6 +585,7 @@ def test_proofs_of_an_earlier_epoch_are_separate(ledger: Ledger) -> None:
     assert proofs(ledger.earlier_proofs("t1")) == [proof(0)]
 
 
+@behind_a_pooler_too
 def test_earlier_proofs_may_be_renewed_while_they_are_read(ledger: Ledger) -> None:
     claimed(ledger)
     ledger.record_staged("t1", [proof(seq) for seq in range(3)])
@@ -599,6 +598,7 @@ def test_earlier_proofs_may_be_renewed_while_they_are_read(ledger: Ledger) -> No
     assert pages(ledger, only_unstaged=True) == []
 
 
+@behind_a_pooler_too
 def test_proof_of_another_size_is_refused_with_its_whole_batch(ledger: Ledger) -> None:
     claimed(ledger)
     with pytest.raises(BackhaulError, match="E_LEDGER_ORDER"):
@@ -625,6 +625,7 @@ def test_intent_records_the_last_proofs(ledger: Ledger) -> None:
     assert ledger.intend("t1", found.epoch, [], T0)
 
 
+@behind_a_pooler_too
 def test_intent_of_an_older_epoch_is_refused_and_records_nothing(ledger: Ledger) -> None:
     found = claimed(ledger)
     claim(ledger)
@@ -640,6 +641,7 @@ def test_intent_after_failure_is_refused(ledger: Ledger) -> None:
     assert not ledger.intend("t1", found.epoch, [], T0)
 
 
+@behind_a_pooler_too
 def test_killed_owner_comes_back_and_neither_intends_nor_finishes(reopen: Reopen) -> None:
     zombie, me = reopen("killed"), reopen("me")
     found = claimed(zombie)
@@ -783,6 +785,7 @@ def test_within_one_second_only_two_fractions_are_compared(
     assert ledger.published([path])[path].transfer_id == ("t1" if stays else "t2")
 
 
+@behind_a_pooler_too
 def test_published_answers_for_many_paths(ledger: Ledger) -> None:
     objects = [planned(seq) for seq in range(1203)]
     finished(ledger, "t1", *objects)
@@ -888,6 +891,7 @@ def test_failure_keeps_the_plan_and_its_pins(ledger: Ledger) -> None:
     assert pages(ledger) == [0, 1, 2]
 
 
+@behind_a_pooler_too
 def test_everything_survives_reopening(reopen: Reopen) -> None:
     found = claimed(reopen("killed"))
     me = reopen("me")
@@ -921,6 +925,7 @@ def test_claim_names_staging_of_a_dead_owner_above_or_below(
     assert found.stale == (left,)
 
 
+@behind_a_pooler_too
 @pytest.mark.parametrize(("theirs", "ours"), PARENT_AND_CHILD)
 def test_dead_owner_above_or_below_cannot_record_its_intent_any_more(
     reopen: Reopen, theirs: Location, ours: Location
@@ -941,6 +946,7 @@ def test_claim_of_a_neighbour_names_nothing_stale(ledger: Ledger) -> None:
     assert (found.stale, found.has_rivals) == ((), False)
 
 
+@behind_a_pooler_too
 def test_claim_lists_renames_that_were_not_recorded(reopen: Reopen) -> None:
     killed = reopen("killed")
     first = claimed(killed)

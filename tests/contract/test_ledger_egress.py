@@ -13,13 +13,15 @@ from tests.contract.test_ledger import (
     Reopen,
     begin,
     claim,
+    kind,
     ledger,
+    place,
     planned,
     proof,
     reopen,
 )
 
-__all__ = ["ledger", "reopen"]
+__all__ = ["kind", "ledger", "place", "reopen"]  # fixtures
 
 TODAY = T0.date()
 READ = EgressCount(at=T0, native=Egress(copy=100, retry=7), distcp=Egress(copy=30))

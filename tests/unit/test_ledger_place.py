@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from backhaul.adapters.ledger import open_ledger, opening
+from backhaul.adapters.ledger.opening import servers
+from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
 from backhaul.adapters.ledger.postgres.watch import BEAT_S, DEAD_S, GAP_S, PeerWatch
-from backhaul.core.errors import BadArgument, ConfigurationError
+from backhaul.core.errors import BadArgument, ConfigurationError, OutageError
 from backhaul.core.ports.ledger_place import PostgresUrl, file_of
 from backhaul.settings.model import Settings
 
@@ -68,6 +73,44 @@ def test_a_command_about_a_file_says_what_does_the_same_for_a_database() -> None
     with pytest.raises(BadArgument, match="E_LEDGER_SERVER") as caught:
         file_of(PostgresUrl(URL), "ledger backup", "pg_dump")
     assert caught.value.hint == "pg_dump"
+
+
+def test_a_database_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, servers.__name__)
+    for module in [name for name in sys.modules if ".ledger.postgres" in name]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.delattr(opening, "servers")
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigurationError, match="E_LEDGER_DRIVER") as caught:
+        open_ledger(PostgresUrl(URL), create=True)
+    assert caught.value.hint == "pip install 'backhaul[postgres]'"
+
+
+# ---------------------------------------------------------------- what a server answers
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("FATAL:  sorry, too many clients already", "E_LEDGER_CONNECTIONS"),
+        (
+            "FATAL:  remaining connection slots are reserved for superusers",
+            "E_LEDGER_CONNECTIONS",
+        ),
+        ("FATAL:  no more connections allowed (max_client_conn)", "E_LEDGER_CONNECTIONS"),
+        ('FATAL:  password authentication failed for user "backhaul"', "E_LEDGER_LOGIN"),
+        ('FATAL:  database "backhaul" does not exist', "E_LEDGER_LOGIN"),
+        ("session is read-only", "E_LEDGER_READONLY"),
+        ("Connection refused", "E_LEDGER_AWAY"),
+    ],
+)
+def test_a_connection_that_does_not_come_about_is_known_by_its_words(words: str, code: str) -> None:
+    """Such an error has no SQLSTATE."""
+    found = PostgresDatabase(PostgresUrl(URL)).translated(psycopg.OperationalError(words))
+    assert isinstance(found, OutageError)
+    assert found.code == code
+    assert URL in found.message
+    assert found.hint
 
 
 # ---------------------------------------------------------------- the watch

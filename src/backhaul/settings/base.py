@@ -6,11 +6,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
-from backhaul.core.ports.ledger_place import PostgresUrl
+from backhaul.core.ports.ledger_place import LedgerPlace, PostgresUrl
 from backhaul.core.text import shown
 
 _Core = TypeVar("_Core")
@@ -25,10 +32,20 @@ def _named(value: object) -> object:
     return value
 
 
-def _ledger(value: object) -> object:
-    """The URL of a database, or what `_named` says of a path."""
+class _PathOrUrl:
+    """The URL of a database; all else is a path to pydantic, and so are its errors.
+
+    A union of the two would name both in an error, as pydantic calls them.
+    """
+
+    def __get_pydantic_core_schema__(self, _source: object, handler: GetCoreSchemaHandler) -> Any:
+        return handler(Annotated[NamedPath, WrapValidator(_ledger)])
+
+
+def _ledger(value: object, path: ValidatorFunctionWrapHandler) -> LedgerPlace:
     url = PostgresUrl.parse(value) if isinstance(value, str) else None
-    return _named(value) if url is None else url
+    found: LedgerPlace = path(value) if url is None else url
+    return found
 
 
 def state_file(name: str) -> Path:
@@ -39,11 +56,7 @@ def state_file(name: str) -> Path:
 
 
 NamedPath = Annotated[Path, BeforeValidator(_named)]
-LedgerSetting = Annotated[
-    Path | InstanceOf[PostgresUrl],
-    BeforeValidator(_ledger),
-    WithJsonSchema({"type": "string", "format": "path"}),
-]
+LedgerSetting = Annotated[LedgerPlace, _PathOrUrl()]
 
 
 class StrictModel(BaseModel):

@@ -68,7 +68,9 @@ def server_seat(url: PostgresUrl, host: str | None) -> Iterator[AgentSeat]:
     try:
         with database.mapped():
             if migrate.stamped(engine, database.name) is None:
-                _make(engine, database, migrates=True)
+                migrate.bring_to_head(engine, database.name)
+            with engine.begin() as tx:  # whoever made the tables may have died before this
+                make_rows(tx)
         seat = AgentSeat(engine, database, Owner.current(host))
         seat.take()
     except BaseException:
