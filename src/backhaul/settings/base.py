@@ -48,8 +48,13 @@ def _ledger(value: object, path: ValidatorFunctionWrapHandler) -> LedgerPlace:
     return found
 
 
-def state_file(name: str) -> Path:
-    """Of this name in systemd's state directory, else in the user's, which may begin with `~`."""
+def state_file(ledger: PostgresUrl | None) -> Path:
+    """The ledger, or what the node has of this one, in systemd's state directory, else the user's.
+
+    Returns:
+        A path that may begin with `~`.
+    """
+    name = "ledger.db" if ledger is None else f"ledger-{ledger.digest}"
     if state := os.environ.get("STATE_DIRECTORY"):
         return Path(state.split(":", 1)[0]) / name
     return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state") / "backhaul" / name

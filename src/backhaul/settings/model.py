@@ -359,8 +359,7 @@ class Settings(_Sources):
         """
         if isinstance(self.ledger, Path):
             return in_home(self.ledger)
-        name = "ledger.db" if self.ledger is None else f"ledger-{self.ledger.digest}"
-        return in_home(state_file(name))
+        return in_home(state_file(self.ledger))
 
     @property
     def budgets(self) -> tuple[EgressBudget, ...]:
