@@ -33,8 +33,9 @@ HEAD = """\
 # Reliability
 
 What may go wrong, what Backhaul promises then, the tests that make it happen, and how each of them
-last ended. `./dev test` runs all of them, 2,000 simulated schedules among them; `./dev prove` runs
-100,000, and `./dev prove --seed N` replays one.
+last ended. `./dev test` runs all of them, 2,000 simulated schedules and 3,000 of the crash points
+among them; `./dev prove` runs 100,000 schedules, `./dev prove --points` every crash point, and
+`./dev prove --seed N` replays a schedule.
 
 A simulated schedule is the real agent on stand-ins that keep the rules of SQS, S3, HDFS and the
 ledger, in one thread. A seed decides who goes on at each call, which calls fail, which take

@@ -94,7 +94,7 @@ PLACES = [
 ]
 
 
-@pytest.fixture(params=[0o022, 0o027, 0o007], ids=oct)
+@pytest.fixture(params=[0o022, 0o027, pytest.param(0o007, marks=pytest.mark.long)], ids=oct)
 def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     before = os.umask(request.param)
     yield request.param

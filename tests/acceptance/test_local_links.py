@@ -18,7 +18,7 @@ from tests.unit.links import SECRET, STRANGER, snapshot, swapping
 MEMORY = Path("/dev/shm")
 
 
-@pytest.fixture(params=["disk", "tmpfs"])
+@pytest.fixture(params=["disk", pytest.param("tmpfs", marks=pytest.mark.long)])
 def outside(request: pytest.FixtureRequest, local: Installation, tmp_path: Path) -> Iterator[Path]:
     """A stranger's directory beside the landing directory, both on one file system."""
     base = tmp_path.resolve()

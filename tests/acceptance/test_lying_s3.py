@@ -100,7 +100,7 @@ def test_a_short_body_is_never_published(
     assert it.landing.files() == {}
 
 
-@pytest.mark.parametrize("size", ["small", "large"])
+@pytest.mark.parametrize("size", [pytest.param("small", marks=LONG), "large"])
 def test_a_body_that_stalls_costs_a_worker_and_one_attempt(
     behind_proxy: Installation, s3_proxy: Proxy, size: str
 ) -> None:

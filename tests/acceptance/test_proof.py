@@ -255,7 +255,11 @@ def test_a_manifest_edited_by_hand_is_found(local: Installation) -> None:
 
 
 @pytest.mark.parametrize(
-    "edit", ["DELETE FROM published", "UPDATE published SET transfer_id = 'nobody'"]
+    "edit",
+    [
+        "DELETE FROM published",
+        pytest.param("UPDATE published SET transfer_id = 'nobody'", marks=pytest.mark.long),
+    ],
 )
 def test_who_published_is_not_taken_from_a_table_edited_by_hand(
     local: Installation, edit: str

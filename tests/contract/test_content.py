@@ -135,7 +135,9 @@ def test_nothing_and_directories_are_none(
     assert told(found) == [None, None, None, None, None, (5, "CRC32C", crc)]
 
 
-@pytest.mark.parametrize("size", [2 * MIB, 2 * MIB + 7, 5 * MIB - 1])
+@pytest.mark.parametrize(
+    "size", [2 * MIB, pytest.param(2 * MIB + 7, marks=pytest.mark.long), 5 * MIB - 1]
+)
 def test_several_blocks_and_odd_chunks_make_the_crc_of_the_bytes(
     checker: ContentChecker, hdfs: Hdfs, place: tuple[HdfsTarget, str], tmp_path: Path, size: int
 ) -> None:

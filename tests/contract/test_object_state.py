@@ -138,7 +138,11 @@ def random_bytes(chance: random.Random) -> bytes:
 
 @pytest.mark.parametrize(
     ("server", "is_versioned"),
-    [("s3proxy", False), ("moto_server", False), ("moto_server", True)],
+    [
+        ("s3proxy", False),
+        pytest.param("moto_server", False, marks=pytest.mark.long),
+        ("moto_server", True),
+    ],
     indirect=["server"],
 )
 def test_what_was_done_to_an_object_is_found_100_of_100(
