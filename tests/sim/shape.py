@@ -41,6 +41,8 @@ class Shape:
         budget: Bytes that may leave S3 in a day; None: all. With one agent: gates are of a process.
         at_once: Messages that are there from the start, in scenarios with crash points.
         turns_s: When the day ends, and when an operator allows very much more; from the start.
+        queues: Each agent works so many; a message is left on one of them.
+        denied_s: Between these times, from the start, the last queue refuses every call.
     """
 
     agents: int = 1
@@ -75,6 +77,8 @@ class Shape:
     budget: int | None = None
     at_once: int = 1
     turns_s: tuple[float, float] = (0.0, 0.0)
+    queues: int = 1
+    denied_s: tuple[float, float] = (0.0, 0.0)
 
     @property
     def may_refuse(self) -> bool:

@@ -272,11 +272,27 @@ class SimQueue(FakeQueue):
     """Long polls wait in simulated time; the ghost sees what goes."""
 
     sim: Sim
+    is_last = False
 
     def _poll(self, wait_s: int) -> None:
         self.sim.scheduler.sleep(self._wait_s(wait_s))
 
+    def _refuse_denied(self) -> None:
+        since_s, until_s = self.sim.shape.denied_s
+        now_s = self.sim.clock.now_s - self.sim.began_s
+        if self.is_last and since_s <= now_s < until_s:
+            raise OutageError.of("credentials", "E_AWS_DENIED", f"{self.facts.name} is denied")
+
+    def receive(self, **wanted: int) -> list[Message]:
+        self._refuse_denied()
+        return super().receive(**wanted)
+
+    def extend(self, message: Message, visibility_timeout_s: int) -> None:
+        self._refuse_denied()
+        super().extend(message, visibility_timeout_s)
+
     def delete(self, message: Message) -> None:
+        self._refuse_denied()
         before = len(self.deleted)
         try:
             super().delete(message)
@@ -285,6 +301,7 @@ class SimQueue(FakeQueue):
                 self.sim.ghost.deleted(message_id)
 
     def send_dead_letter(self, message: Message, reason: DeadLetterReason) -> bool:
+        self._refuse_denied()
         before = len(self.dead_letters)
         try:
             return super().send_dead_letter(message, reason)
@@ -380,8 +397,7 @@ class Sim:
         self.clock = self.scheduler.clock
         self.ghost = Ghost(is_ordered=shape.has_one_ledger)
         self.faults = SimFaults(self)
-        self.queue = SimQueue(self.clock, faults=self.faults, is_fifo=shape.is_fifo)
-        self.queue.sim = self
+        self.queues = [self._queue(number) for number in range(shape.queues)]
         self.store = SimStore(self.clock, new_digest, faults=self.faults)
         self.store.sim = self
         # Readable, and of no route: a listing may name it.
@@ -429,6 +445,24 @@ class Sim:
             self.overwrite(key)
         if shape.adopts:
             self._put_at_final_path(shape.keys[0])
+
+    def _queue(self, number: int) -> SimQueue:
+        name, ids = ("work", "m") if number == 0 else (f"work{number}", f"m{number}")
+        made = SimQueue(
+            self.clock, faults=self.faults, is_fifo=self.shape.is_fifo, name=name, ids=ids
+        )
+        made.sim = self
+        made.is_last = number > 0 and number == self.shape.queues - 1
+        return made
+
+    @property
+    def queue(self) -> SimQueue:
+        """The only one, or the first."""
+        return self.queues[0]
+
+    def _holding(self, message_ids: Callable[[SimQueue], Sequence[str]]) -> dict[str, SimQueue]:
+        """By message, the queue that has it."""
+        return {found: one for one in self.queues for found in message_ids(one)}
 
     def _put_at_final_path(self, key: str) -> None:
         """Something else has brought it, long ago."""
@@ -600,9 +634,10 @@ class Sim:
             f"{destination}/{name}": (one, self.ghost.newest[one]) for one, name in names.items()
         }
         group = self.random.choice("gh") if self.shape.is_fifo else None
-        message_id = self.queue.send(body, group=group)
+        queue = self.queue if len(self.queues) == 1 else self.random.choice(self.queues)
+        message_id = queue.send(body, group=group)
         if group is not None:
-            self.ghost.groups.setdefault(group, []).append(message_id)
+            self.ghost.groups.setdefault(f"{queue.facts.name} {group}", []).append(message_id)
         marker = f"{destination}/{MARKER}" if self.shape.marker else None
         self.ghost.asked[message_id] = Asked(wanted=wanted, marker=marker)
         self.tell(f"{message_id} sent: {body}")
@@ -637,7 +672,7 @@ class Sim:
         reports = Reports(self, process, ledger, self.files[seat]) if self.shape.reports else None
         emit = self._emit if reports is None else fan_out(self._emit, reports.observer)
         agent = Agent(
-            queues=[WorkedQueue(queue=self.queue, name=self.queue.facts.name)],
+            queues=[WorkedQueue(queue=one, name=one.facts.name) for one in self.queues],
             ports=Ports(
                 store=self.store,
                 ledger=ledger,
@@ -659,12 +694,14 @@ class Sim:
             reporter=None if reports is None else reports.reporter,
         )
         agent._stopper.changed = SimCondition(self.scheduler)  # type: ignore[assignment]
-        agent.pollers[0].keeper._changed = SimCondition(self.scheduler)  # type: ignore[assignment]
+        for one in agent.pollers:
+            one.keeper._changed = SimCondition(self.scheduler)  # type: ignore[assignment]
         agent._slots = SimExecutor(self.scheduler, process)  # type: ignore[assignment]
         process.agent, process.pool, process.reports = agent, pool, reports
         self.seats[seat] = self.alive[owner] = process
-        self.scheduler.spawn(process, "poll", partial(agent._poll_until_stopped, agent.pollers[0]))
-        self.scheduler.spawn(process, "keep", agent.pollers[0].keeper._work)
+        for one in agent.pollers:
+            self.scheduler.spawn(process, "poll", partial(agent._poll_until_stopped, one))
+            self.scheduler.spawn(process, "keep", one.keeper._work)
         self.scheduler.spawn(process, "sweep", agent._sweep_until_stopped)
         if self.shape.replies:
             process.replies = Replies(self, ledger, self.files[seat])
@@ -672,9 +709,8 @@ class Sim:
         if reports is not None:
             self.scheduler.spawn(process, "report", agent._report_until_over, is_background=True)
         if self.shape.pauses or self.shape.budget is not None:
-            self.scheduler.spawn(
-                process, "park", partial(agent._park_until_stopped, agent.pollers[0])
-            )
+            for one in agent.pollers:
+                self.scheduler.spawn(process, "park", partial(agent._park_until_stopped, one))
         else:
             # Nothing is paused, and no call is made to learn it: other seeds stay what they were.
             agent._context.pauses._read_s = math.inf
@@ -840,7 +876,7 @@ class Sim:
         self.check_end()
 
     def _is_busy(self) -> bool:
-        return bool(self.queue.remaining)
+        return any(one.remaining for one in self.queues)
 
     def _step(self) -> None:
         self._bury_the_dead()
@@ -894,13 +930,15 @@ class Sim:
                 else:
                     self.store.spoil_read(key, lie, times=times)
                     self.tell(f"{key}: {lie.value}")
-            case "redeliver" if self.queue.remaining:
-                again = self.random.choice(self.queue.remaining)
-                self.queue.redeliver(again)
+            case "redeliver" if found := self._holding(lambda one: one.remaining):
+                again = self.random.choice([*found])
+                found[again].redeliver(again)
                 self.tell(f"{again} is delivered again")
-            case "reappear" if self.queue.deleted and not self.shape.is_fifo:
-                again = self.random.choice(self.queue.deleted)
-                self.queue.reappear(again)
+            case "reappear" if not self.shape.is_fifo and (
+                found := self._holding(lambda one: one.deleted)
+            ):
+                again = self.random.choice([*found])
+                found[again].reappear(again)
                 self.tell(f"{again} reappears")
             case "stop" if running:
                 self._stop(self.random.choice(running))
@@ -940,7 +978,8 @@ class Sim:
         while self._is_busy() or self._is_working():
             self._step()
             if self.clock.now_s - started_s > 48 * 3600:
-                raise Violation(f"L1 {self.queue.remaining} did not end within two days")
+                left = [*self._holding(lambda one: one.remaining)]
+                raise Violation(f"L1 {left} did not end within two days")
 
         ended_s = max(self.clock.now_s, *self.down_until_s.values(), 0.0)  # after all faults
         while self._staging() and self.clock.now_s - ended_s < 3600:
@@ -957,10 +996,12 @@ class Sim:
     # ------------------------------------------------------------ the end
 
     def check_end(self) -> None:
-        for letter in self.queue.dead_letters:
+        letters = [letter for one in self.queues for letter in one.dead_letters]
+        for letter in letters:
             if letter.reason is None:
                 raise Violation(f"L2 {letter.message_id} was moved by SQS itself")
-        ended = set(self.queue.deleted) | {one.message_id for one in self.queue.dead_letters}
+        ended = set(self._holding(lambda one: one.deleted))
+        ended |= {letter.message_id for letter in letters}
         lost = self.ghost.asked.keys() - ended
         if lost:
             raise Violation(f"S1 {lost} are neither done nor dead")
@@ -1032,7 +1073,8 @@ class Sim:
         failed = [fact for fact in self.facts if isinstance(fact, events.AttemptFailed)]
         if failed:
             raise Violation(f"E1 an attempt failed without a fault: {failed[0]}")
-        again = [one for one in self.queue._gone.values() if one.receive_count > 1]
+        gone = [message for one in self.queues for message in one._gone.values()]
+        again = [one for one in gone if one.receive_count > 1]
         if again:
             raise Violation(f"E1 {again[0].message_id} was received {again[0].receive_count} times")
         most = sum(len(asked.wanted) for asked in self.ghost.asked.values())

@@ -65,6 +65,7 @@ class FakeQueue:
         max_receive_count: int | None = 1000,
         retention_s: int | None = 4 * 86_400,
         is_fifo: bool = False,
+        ids: str = "m",
     ) -> None:
         dead = f"{name}-dead" if has_dead_letters else None
         if is_fifo:
@@ -86,6 +87,7 @@ class FakeQueue:
         self._stored: dict[str, _Stored] = {}
         self._gone: dict[str, _Stored] = {}  # deleted
         self._sent = 0
+        self._ids = ids  # the beginning of its messages' ids
         self._changed = threading.Condition()
 
     # ------------------------------------------------------------ as the sender sees it
@@ -101,7 +103,7 @@ class FakeQueue:
         """Leave a message; its id."""
         with self._changed:
             self._sent += 1
-            message_id = f"m-{self._sent}"
+            message_id = f"{self._ids}-{self._sent}"
             self._stored[message_id] = _Stored(
                 message_id=message_id,
                 body=body,
