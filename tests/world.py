@@ -102,6 +102,7 @@ class World:
             has_dead_letters=has_dead_letters,
             max_receive_count=max_receive_count,
         )
+        self.more_queues: list[WorkedQueue] = []  # of the same agent
         self.store = FakeStore(self.clock, new_digest, faults=self.faults)
         self.target = FakeTarget(
             self.clock, faults=self.faults, content=FakeContent(new_digest=new_digest)
@@ -183,7 +184,10 @@ class World:
         pool = ports.pool
         assert isinstance(pool, InlinePool)
         agent = Agent(
-            queues=[WorkedQueue(queue=self.queue, name=self.queue.facts.name)],
+            queues=[
+                WorkedQueue(queue=self.queue, name=self.queue.facts.name),
+                *self.more_queues,
+            ],
             ports=ports,
             policy=lambda: Policy(routes=self.routes),
             settings=AgentSettings(**given | settings),
@@ -198,7 +202,8 @@ class World:
             agent._pausing = [threading.Thread(target=lambda: None, name="no park", daemon=True)]
         # What the agent waits for costs no time; its keeper looks whenever the clock moves.
         agent._stopper.changed = self.clock.jumping(*self.jumping)
-        agent.pollers[0].keeper._changed = self.clock.waking()
+        for one in agent.pollers:
+            one.keeper._changed = self.clock.waking()
         return agent
 
     def drain(self, **settings: Any) -> Agent:

@@ -42,7 +42,7 @@ def _settings(unit: Path = UNIT) -> dict[str, list[str]]:
 
 def test_the_unit_runs_the_command_as_the_manual_says() -> None:
     (start,) = _settings()["ExecStart"]
-    assert start == "/opt/backhaul/bin/backhaul run ${QUEUE} ${REGION}"
+    assert start == "/opt/backhaul/bin/backhaul run $QUEUE $REGION"
 
 
 def test_a_reload_is_the_signal_and_then_an_answer_to_who_reloads() -> None:

@@ -1018,7 +1018,8 @@ class Sim:
             self._check_reports()
         for file in {id(one): one for one in self.files}.values():
             check_replies(self, file)
-        if not self.shape.kinds:
+        began_s, ended_s = self.shape.denied_s
+        if not self.shape.kinds and began_s == ended_s:  # a queue that is denied is a fault, too
             self._check_economy()
 
     def _check_reports(self) -> None:

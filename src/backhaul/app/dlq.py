@@ -10,11 +10,8 @@ from collections.abc import Callable, Collection, Generator
 from contextlib import closing
 from dataclasses import dataclass
 
-from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.dead_letter import is_shortened
 from backhaul.adapters.aws.sqs import SqsQueue
-from backhaul.adapters.hadoop.configuration.directory import hadoop_conf_dir
-from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.app.letters import (
     OF_TRANSFER,
@@ -25,6 +22,7 @@ from backhaul.app.letters import (
     details_of,
     with_transfers,
 )
+from backhaul.app.queues import session_of
 from backhaul.core.errors import BadMessage, ConfigurationError, VisibilityLost
 from backhaul.core.ports import Message, SentAgain
 from backhaul.core.ports.ledger_place import LedgerPlace
@@ -264,7 +262,7 @@ def _send_back(source: SqsQueue, message: Message) -> str:
 
 
 def _open(queue: str, region: str) -> tuple[SqsQueue, SqsQueue]:
-    aws = AwsSession(region, S3aConfiguration.loader(hadoop_conf_dir()))
+    aws = session_of(queue, region)
     source = SqsQueue.open(queue, region, aws, SystemClock())
     url = source.facts.dead_letter_url
     if url is None:

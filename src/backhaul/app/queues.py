@@ -6,10 +6,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backhaul.adapters.hadoop.configuration.directory import hadoop_conf_dir
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.core.agent.polling.opening import OpenedByPoll
 from backhaul.core.agent.queue_warnings import warnings
@@ -18,13 +20,15 @@ from backhaul.core.facts import QueueOpened
 from backhaul.core.ports import Emit, QueueFacts
 from backhaul.core.requests.queue_names import QueueName, parse_queue
 from backhaul.core.text import printable
-from backhaul.settings.queue import QueueSettings
+from backhaul.settings.load import find_config, load_part
+from backhaul.settings.queue import QueueSettings, check_queues
 
 if TYPE_CHECKING:
     from backhaul.adapters.aws.clients import AwsSession
     from backhaul.adapters.aws.sqs import SqsQueue
 
 _NAMED_MOST = 10
+MOST_SLOTS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +168,22 @@ def chosen_queue(
             hint="write REGION after QUEUE, such as us-west-2",
         )
     return ChosenQueue(text=queue, region=where, label=named.name)
+
+
+def session_of(queue: str, region: str) -> AwsSession:
+    """The session that a command reaches a queue with: with its role, where `[[queue]]` has one.
+
+    The configuration is that which commands find by themselves. One that this user may not read,
+    or that has a fault, says nothing about roles: whoever sends a message needs none.
+    """
+    settings: Sequence[QueueSettings] = ()
+    with suppress(ConfigurationError):
+        settings = load_part(find_config(None), ("queue",))[0].queue
+        check_queues(settings, MOST_SLOTS, None)
+    one = ChosenQueue(text=queue, region=region, label=queue)
+    with suppress(BackhaulError):
+        one = chosen_queue(settings, queue, region)
+    return one.session(hadoop_conf_dir())
 
 
 def _names(queues: Sequence[ChosenQueue]) -> str:

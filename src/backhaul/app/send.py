@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
-from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.sqs import SqsQueue
-from backhaul.adapters.hadoop.configuration.directory import hadoop_conf_dir
-from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration
 from backhaul.adapters.system.clock import SystemClock
+from backhaul.app.queues import session_of
 from backhaul.core.errors import BadMessage
 from backhaul.core.file_systems import FileSystems
 from backhaul.core.model import Options
@@ -79,7 +77,7 @@ class MessageSender:
         valid_s: int = 3600,
         needs_arn: bool = False,
     ) -> None:
-        aws = AwsSession(region, S3aConfiguration.loader(hadoop_conf_dir()))
+        aws = session_of(queue, region)
         clock = SystemClock()
         self._key = key
         self._valid = timedelta(seconds=valid_s)

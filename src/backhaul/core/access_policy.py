@@ -41,7 +41,7 @@ class CalledOn(StrEnum):
     INVENTORY = "files of an inventory"
     REPLY_QUEUE = "queue of replies"
     TOPIC = "topic of replies"
-    ROLE = "role of replies"
+    ROLE = "role of replies or of a queue"
     ACCOUNT = "account"
 
 
@@ -110,7 +110,12 @@ CALLS: tuple[NeededCall, ...] = (
     _call("GetQueueUrl", "sqs:GetQueueUrl", on=_REPLIES, why="from its ARN to its URL"),
     _call("SendMessage", "sqs:SendMessage", on=_REPLIES, why="replies"),
     _call("Publish", "sns:Publish", on=_TOPIC, why="replies"),
-    _call("AssumeRole", "sts:AssumeRole", on=CalledOn.ROLE, why="a role that may send replies"),
+    _call(
+        "AssumeRole",
+        "sts:AssumeRole",
+        on=CalledOn.ROLE,
+        why="a role that may send replies, or work a queue",
+    ),
     _call("ListObjectsV2", "s3:ListBucket", on=_BUCKET, why="the plan of a transfer"),
     # A condition on the prefix refuses it, and S3 names the bucket's region in the refusal, too.
     _call("HeadBucket", on=_BUCKET, why="the bucket's region"),
@@ -201,6 +206,7 @@ class QueueAccess:
         dead_letter: Name of the dead-letter queue; None: there is none.
         kms_key: ARN of the key that encrypts the queue; None: no key of KMS.
         dead_letter_kms_key: That of the dead-letter queue.
+        role: ARN of a role that is assumed first, and has these rights itself; None: none.
     """
 
     name: str
@@ -210,6 +216,7 @@ class QueueAccess:
     dead_letter: str | None = None
     kms_key: str | None = None
     dead_letter_kms_key: str | None = None
+    role: str | None = None
 
     @property
     def arn(self) -> str:
@@ -328,6 +335,8 @@ def actions_of(by: NeededBy, on: CalledOn) -> list[str]:
 
 
 def _of_agent(queue: QueueAccess) -> Iterator[dict[str, Any]]:
+    if queue.role is not None:
+        return (yield _allow(f"Work {queue.name}", ["sts:AssumeRole"], queue.role))
     yield _allow(f"Work {queue.name}", actions_of(NeededBy.AGENT, _QUEUE), queue.arn)
     if queue.dead_letter_arn is not None:
         actions = actions_of(NeededBy.AGENT, _DEAD)

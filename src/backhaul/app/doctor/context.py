@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from backhaul.adapters.ledger import find_reader
 from backhaul.app.context import Context, load_context
+from backhaul.app.queues import ChosenQueue, queues_to_work
 from backhaul.app.unknown_route import unknown_route
 from backhaul.core.errors import BackhaulError, ConfigurationError
 from backhaul.core.model import Route
@@ -36,6 +37,8 @@ class DoctorContext:
         queue: Its name, URL or ARN; where none was named, that of an agent that runs on the ledger;
             None: no probe of SQS.
         region: Likewise.
+        chosen: The queues to be probed, of the configuration; empty: `queue` alone.
+        role_arn: A role that is assumed for `queue`; `external_id`: likewise.
         route: Only this route is probed; None: all.
         is_offline: Nothing may be sent to the network.
         proxy: HTTPS_PROXY without its password; None: it is not set.
@@ -48,6 +51,9 @@ class DoctorContext:
     config_path: Path | None
     queue: str | None = None
     region: str | None = None
+    chosen: tuple[ChosenQueue, ...] = ()
+    role_arn: str | None = None
+    external_id: str | None = None
     route: str | None = None
     is_offline: bool = False
     proxy: str | None = None
@@ -72,7 +78,29 @@ class DoctorContext:
         from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration
 
         directory = self.loaded.conf_dir if self.loaded is not None else None
-        return AwsSession(self.region or "us-east-1", S3aConfiguration.loader(directory))
+        return AwsSession(
+            self.region or "us-east-1",
+            S3aConfiguration.loader(directory),
+            role=self.role_arn,
+            external_id=self.external_id,
+        )
+
+    @property
+    def of_each_queue(self) -> tuple[DoctorContext, ...]:
+        """For the probes of queues: one for each, with its region and the session of its role."""
+        if not self.chosen:
+            return (self,)
+        return tuple(
+            replace(
+                self,
+                queue=one.text,
+                region=one.region,
+                role_arn=one.role_arn,
+                external_id=one.external_id,
+                chosen=(),
+            )
+            for one in self.chosen
+        )
 
 
 def read_context(
@@ -100,7 +128,11 @@ def read_context(
     except BackhaulError as error:
         fault = error
         settings, path = _what_is_valid(config, ledger)
-    if queue is None:
+    chosen: tuple[ChosenQueue, ...] = ()
+    if settings.queue and loaded is not None:
+        chosen = queues_to_work(settings.queue, queue, region)
+        queue, region = chosen[0].text, chosen[0].region
+    elif queue is None:
         queue, region = _worked_by_an_agent(settings)
     if loaded is not None and route is not None:
         known = [one.name for one in loaded.policy.routes]
@@ -113,6 +145,7 @@ def read_context(
         config_path=path,
         queue=queue,
         region=region,
+        chosen=chosen,
         route=route,
         is_offline=is_offline,
         proxy=_proxy(),
@@ -126,7 +159,12 @@ def _worked_by_an_agent(settings: Settings) -> tuple[str | None, str | None]:
         if reader is not None:
             with closing(reader):
                 now = datetime.now(UTC)
-                alive = [one.record.identity for one in reader.agents() if one.is_alive(now)]
+                alive = [
+                    each.identity
+                    for one in reader.agents()
+                    if one.is_alive(now)
+                    for each in one.record.by_queue
+                ]
             if alive:
                 return alive[0].queue, alive[0].region
     return None, None

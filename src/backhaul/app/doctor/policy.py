@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backhaul.adapters.aws.probing.sqs import QueueProbes
@@ -46,9 +46,15 @@ def policy_of(context: DoctorContext) -> PolicyOfConfiguration:
     notes = []
     queues = []
     if context.queue is not None and context.region is not None:
-        queue, more = _queue(context, context.queue, context.region)
-        queues.append(queue)
-        notes += more
+        for one in context.of_each_queue:
+            queue, more = _queue(one, one.queue or "", one.region or "")
+            queues.append(replace(queue, role=one.role_arn))
+            notes += more
+            if one.role_arn is not None:
+                notes.append(
+                    f"{one.role_arn} needs what this prints for {queue.name} without its role_arn,"
+                    " and this agent in its trust policy"
+                )
     else:
         notes.append("no queue was named: backhaul doctor QUEUE REGION --policy")
     partition = partition_of(context.region or "")

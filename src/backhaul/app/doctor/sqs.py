@@ -47,7 +47,13 @@ _CHECKS = {
 
 
 def queue(context: DoctorContext) -> Iterator[Finding]:
-    """All of one queue; ends early where it cannot be found."""
+    """All of each queue."""
+    for one in context.of_each_queue:
+        yield from _one_queue(one)
+
+
+def _one_queue(context: DoctorContext) -> Iterator[Finding]:
+    """All of one; ends early where it cannot be found."""
     name, region = context.queue, context.region
     if name is None or region is None:
         yield Finding(

@@ -17,6 +17,7 @@ from backhaul.adapters.ledger.reconciling.results import SentObject
 from backhaul.adapters.system.clock import host_name
 from backhaul.app.actions import Warn, noted_sends
 from backhaul.app.context import Context
+from backhaul.app.queues import configured_queues
 from backhaul.app.reconcile.run import find_route
 from backhaul.app.send import MessageSender, body_of
 from backhaul.core.errors import BadArgument, PermanentError
@@ -24,6 +25,7 @@ from backhaul.core.model import Location, Options, Route
 from backhaul.core.ports import Act, Operator
 from backhaul.core.reconciliation.checks import DOUBTFUL_MOST
 from backhaul.core.reconciliation.values import ComparedPath, ObjectClass, SourceObject
+from backhaul.core.requests.policy import serves_queue
 from backhaul.core.requests.queue_names import QueueName, parse_queue
 from backhaul.core.text import printable
 
@@ -122,6 +124,12 @@ def send_target(context: Context, route_name: str, chosen: str | None, region: s
         BadArgument: E_ROUTE_UNKNOWN, E_QUEUE_NAME, E_RECONCILE_QUEUE.
     """
     route = find_route(context, route_name)
+    every = configured_queues(context.settings.queue)
+    if chosen is None and every:
+        arns = {one.label: one for one in every if serves_queue(route, one.text)}
+        if len(arns) == 1:
+            (found,) = arns.values()
+            return SendTarget(route=route, queue=_in_region(parse_queue(found.text), found.region))
     own = sorted(route.queues or ())
     if chosen is not None or len(own) == 1:
         queue = _in_region(parse_queue(chosen or own[0]), region)
@@ -143,7 +151,7 @@ def _queues_of_agents(context: Context) -> set[tuple[str, str]]:
     if reader is None:
         return set()
     with closing(reader):
-        agents = [one.record.identity for one in reader.agents()]
+        agents = [each.identity for one in reader.agents() for each in one.record.by_queue]
     return {(one.queue, one.region) for one in agents}
 
 
