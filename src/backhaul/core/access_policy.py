@@ -205,8 +205,7 @@ class QueueAccess:
         partition: `aws`, `aws-cn`, `aws-us-gov`: the first part of ARNs after `arn`.
         dead_letter: Name of the dead-letter queue; None: there is none.
         kms_key: ARN of the key that encrypts the queue; None: no key of KMS.
-        dead_letter_kms_key: That of the dead-letter queue.
-        role: ARN of a role that is assumed first, and has these rights itself; None: none.
+        dead_letter_kms_key: That of the dead-letter queue. role: ARN of a role with these rights.
     """
 
     name: str
@@ -336,7 +335,8 @@ def actions_of(by: NeededBy, on: CalledOn) -> list[str]:
 
 def _of_agent(queue: QueueAccess) -> Iterator[dict[str, Any]]:
     if queue.role is not None:
-        return (yield _allow(f"Work {queue.name}", ["sts:AssumeRole"], queue.role))
+        yield _allow(f"Work {queue.name}", ["sts:AssumeRole"], queue.role)
+        return
     yield _allow(f"Work {queue.name}", actions_of(NeededBy.AGENT, _QUEUE), queue.arn)
     if queue.dead_letter_arn is not None:
         actions = actions_of(NeededBy.AGENT, _DEAD)
