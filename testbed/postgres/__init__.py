@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from testbed.postgres.pgbouncer import PgBouncer
 from testbed.postgres.server import PostgreSQL
+from testbed.postgres.standby import PostgresStandby
 
-__all__ = ["PgBouncer", "PostgreSQL"]
+__all__ = ["PgBouncer", "PostgreSQL", "PostgresStandby"]

@@ -181,15 +181,18 @@ class PostgreSQL(PostgresListener):
         )
         self._wait_for_answers()
         if is_new:
-            self.sql(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{self._password}'")
-            self.create_database(ROLE)
+            self._fill()
+
+    def _fill(self) -> None:
+        """A new cluster, which runs."""
+        self.sql(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{self._password}'")
+        self.create_database(ROLE)
 
     @property
     def _password_file(self) -> Path:
         return self.directory / "password"
 
-    def _make_cluster(self) -> None:
-        password = secrets.token_hex(16)
+    def _keep_password(self, password: str) -> None:
         # A file: its user could not read a descriptor of ours.
         self._password_file.write_text(f"{password}\n", "utf-8")
         give(self._password_file)
@@ -197,6 +200,9 @@ class PostgreSQL(PostgresListener):
         self.pass_file.write_text(
             "".join(f"127.0.0.1:*:*:{user}:{password}\n" for user in (SUPERUSER, ROLE)), "utf-8"
         )
+
+    def _make_cluster(self) -> None:
+        self._keep_password(secrets.token_hex(16))
         does_sync = self._settings.get("fsync", "on") != "off"
         self._run(
             *(*lowered(), self._programs.program("initdb"), "-D", str(self.data_directory)),

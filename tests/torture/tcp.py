@@ -75,7 +75,7 @@ class TcpProxy:
             opened, self._open = list(self._open), set()
         self.cuts += len(opened) // 2
         for each in opened:
-            _reset(each)
+            reset(each)
 
     # ------------------------------------------------------------ how
 
@@ -87,7 +87,7 @@ class TcpProxy:
                 return
             if self._is_refusing:
                 self.cuts += 1
-                _reset(client)
+                reset(client)
                 continue
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
@@ -95,7 +95,7 @@ class TcpProxy:
         try:
             server = socket.create_connection(("127.0.0.1", self._behind))
         except OSError:
-            _reset(client)
+            reset(client)
             return
         for each in (client, server):
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -116,16 +116,21 @@ class TcpProxy:
                 self._passing.wait()
                 if self._delay_s:
                     self._is_over.wait(self._delay_s)
-                sink.sendall(data)
+                self._pass(source, sink, data)
             self._passing.wait()
             sink.shutdown(socket.SHUT_WR)
             return
         # A reset on one side is one on the other.
-        _reset(sink)
-        _reset(source)
+        reset(sink)
+        reset(source)
+
+    def _pass(self, source: socket.socket, sink: socket.socket, data: bytes) -> None:
+        """One piece; for proxies that know what they carry."""
+        del source
+        sink.sendall(data)
 
 
-def _reset(connection: socket.socket) -> None:
+def reset(connection: socket.socket) -> None:
     """Wake whoever is blocked on it; RST instead of FIN where the system lets us."""
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")

@@ -348,7 +348,8 @@ class Settings(_Sources):
     @property
     def ledger_place(self) -> LedgerPlace:
         """Where the ledger is: `ledger_path`, which raises E_CFG_HOME, or a database."""
-        return self.ledger if isinstance(self.ledger, PostgresUrl) else self.ledger_path
+        path, url = self.ledger_path, self.ledger
+        return url.with_memory(path) if isinstance(url, PostgresUrl) else path
 
     @property
     def ledger_path(self) -> Path:

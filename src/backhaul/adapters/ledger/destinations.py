@@ -76,7 +76,9 @@ class SqlDestinations(WriteSession):
             if is_filled and row is not None and row["staging_root"]:
                 root = rows.location(row["staging_root"])
             claimed = Claimed(
-                epoch=max(min_epoch, 1 + (row["epoch"] if row else 0)),
+                epoch=max(
+                    min_epoch, self._database.least_epoch(tx), 1 + (row["epoch"] if row else 0)
+                ),
                 staging_root=root,
                 stale=staging.stale_roots(tx, destination, root),
                 has_rivals=publications.has_rivals(tx, transfer_id, destination),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeAlias
@@ -20,9 +20,14 @@ class PostgresUrl:
 
     The password comes from the file that PGPASSFILE names, from a service file or from PGPASSWORD.
     Source: https://www.postgresql.org/docs/15/libpq-connect.html, "Connection URIs".
+
+    Attributes:
+        beside: `Settings.ledger_path`, beside which this node remembers the newest primary; None
+            where only the address is known.
     """
 
     text: str
+    beside: Path | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         """As it was written; it has no secret."""
@@ -32,6 +37,10 @@ class PostgresUrl:
     def digest(self) -> str:
         """Of the text, 12 hex digits: names files of this node that belong to the ledger."""
         return sha256(self.text.encode()).hexdigest()[:12]
+
+    def with_memory(self, beside: Path) -> PostgresUrl:
+        """The same, of a process that knows where this node's files are."""
+        return replace(self, beside=beside)
 
     @classmethod
     def parse(cls, text: str) -> PostgresUrl | None:

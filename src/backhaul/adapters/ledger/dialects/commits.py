@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from backhaul.core.errors import OutageError
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RootTransaction
 
-    from backhaul.adapters.ledger.dialects.database import Database
+    from backhaul.adapters.ledger.dialects.database import Database, ServerTransaction
 
 MOST = 32  # transactions with one commit: no thread waits for more of them than that
 LOOK_S = 0.05
@@ -34,8 +36,9 @@ def announce(tx: Connection, what: object) -> None:
 class _Group:
     """Transactions with one commit."""
 
-    def __init__(self, transaction: RootTransaction) -> None:
+    def __init__(self, transaction: RootTransaction, on_server: ServerTransaction | None) -> None:
         self.transaction = transaction
+        self.on_server = on_server
         self.size = 0
         self.undoing: list[Callable[[], None]] = []
         self.own_undoing = 0  # where those of the block under way begin
@@ -129,7 +132,8 @@ class SharedCommits:
 
     def _join(self) -> _Group:
         if self._group is None:
-            self._group = _Group(self._begin())
+            transaction = self._begin()
+            self._group = _Group(transaction, self._database.begun(self._connection))
         else:
             self._connection.exec_driver_sql("SAVEPOINT one")
         self._group.is_whole = False
@@ -181,7 +185,7 @@ class SharedCommits:
             return
         began_s = time.monotonic()
         try:
-            group.transaction.commit()
+            self._commit(group)
         except BaseException as error:  # each thread that waits for the group raises it
             self._lose(group, error)
             if not isinstance(error, Exception):
@@ -196,6 +200,22 @@ class SharedCommits:
                 group.over.set()
             if self.observe_commit is not None:
                 self.observe_commit(time.monotonic() - began_s)
+
+    def _commit(self, group: _Group) -> None:
+        """COMMIT; where its answer is lost, what became of it decides, and nothing is repeated.
+
+        Die here and the next attempt reads what the ledger has.
+        """
+        try:
+            group.transaction.commit()
+        except self._database.errors as error:
+            engine = self._connection.engine
+            if not self._database.was_committed(engine, group.on_server, error):
+                raise
+            with suppress(*self._database.errors):
+                group.transaction.rollback()  # of SQLAlchemy's alone
+            if not self._connection.invalidated:
+                self._connection.invalidate()  # the next transaction begins on another one
 
     def _lose(self, group: _Group, error: BaseException) -> None:
         group.is_whole = False
@@ -227,6 +247,8 @@ class SharedCommits:
                 if open_one is not None and (open_one is group or self._coming <= 0):
                     self._end(open_one)
         if isinstance(group.error, self._database.errors):
+            raise group.error
+        if isinstance(group.error, OutageError):
             raise group.error
         if group.error is not None:
             raise self._database.interrupted() from group.error

@@ -17,7 +17,7 @@ from backhaul.adapters.ledger.schema import WrongValue
 from backhaul.core.errors import BackhaulError, LedgerDamaged, PermanentError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
 
     from backhaul.core.model import Location
     from backhaul.core.objects import PlannedObject
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 class EditedLedger(LedgerDamaged):
     """A row that Backhaul did not write."""
+
+
+class ServerTransaction:
+    """What is needed to learn later whether a transaction was committed; each database's own."""
 
 
 class Database(ABC):
@@ -50,6 +54,32 @@ class Database(ABC):
 
         What is read after it is what the writer before has committed.
         """
+
+    def least_epoch(self, connection: Connection) -> int:  # noqa: ARG002 - a file has one history
+        """Of a claim in this transaction; above all that a lost server may have given."""
+        return 1
+
+    def begun(self, connection: Connection) -> ServerTransaction | None:  # noqa: ARG002
+        """The transaction that has just begun; None where a failed COMMIT has changed nothing."""
+        return None
+
+    def was_committed(
+        self,
+        engine: Engine,  # noqa: ARG002
+        transaction: ServerTransaction | None,  # noqa: ARG002
+        error: Exception,  # noqa: ARG002
+    ) -> bool:
+        """Whether a COMMIT that ended with this error took effect; it may wait for seconds.
+
+        Args:
+            engine: For connections of its own: the one that failed is gone.
+            transaction: What `begun` returned.
+            error: Of `errors`.
+
+        Raises:
+            OutageError: `ledger`: that cannot be learnt now.
+        """
+        return False
 
     @abstractmethod
     def is_in_transaction(self, driver: Any) -> bool:

@@ -41,7 +41,7 @@ def open_server(
         OutageError: `ledger`: away, locked, full, read-only, no login, no connection.
     """
     database = PostgresDatabase(url, seat)
-    engine = writing_engine(url)
+    engine = writing_engine(url, is_agent=seat is not None)
     try:
         with database.mapped():
             if not create:
@@ -64,7 +64,7 @@ def server_seat(url: PostgresUrl, host: str | None) -> Iterator[AgentSeat]:
         ConfigurationError, OutageError: As `open_server`.
     """
     database = PostgresDatabase(url)
-    engine = writing_engine(url)
+    engine = writing_engine(url, is_agent=True)
     try:
         with database.mapped():
             if migrate.stamped(engine, database.name) is None:

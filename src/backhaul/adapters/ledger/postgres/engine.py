@@ -17,10 +17,15 @@ from sqlalchemy import Column, Engine, create_engine, event
 from sqlalchemy.dialects.postgresql.base import PGTypeCompiler
 from sqlalchemy.pool import NullPool, QueuePool
 
-from backhaul.adapters.ledger.postgres.address import connection_values
+from backhaul.adapters.ledger.postgres.address import connection_values, single_hosts
+from backhaul.adapters.ledger.postgres.moment import READER_SQL, WRITER_SQL, ServerMoment, remember
+from backhaul.adapters.ledger.postgres.primary import PrimaryMemory
+from backhaul.adapters.ledger.postgres.waits import BoundedConnection, LastResult
+from backhaul.core.errors import OutageError
 
 if TYPE_CHECKING:
     from psycopg.abc import Buffer
+    from sqlalchemy import Connection
 
     from backhaul.core.ports.ledger_place import PostgresUrl
 
@@ -45,13 +50,18 @@ _TIMEOUTS = (
 )
 
 
-def writing_engine(url: PostgresUrl) -> Engine:
+def writing_engine(url: PostgresUrl, *, is_agent: bool = False) -> Engine:
     """For the writer, which keeps one connection; what it begins is at READ COMMITTED.
 
     It waits for its turn by `PostgresDatabase.lock`; each statement after that sees what the writer
     before has committed.
+
+    Args:
+        is_agent: It notes the newest primary that it has seen.
     """
-    return _engine(url, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", NullPool)
+    begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+    memory = PrimaryMemory(url.text, url.beside, is_agent=is_agent)
+    return _engine(url, begin, WRITER_SQL, memory, NullPool)
 
 
 def reading_engine(url: PostgresUrl) -> Engine:
@@ -59,6 +69,8 @@ def reading_engine(url: PostgresUrl) -> Engine:
     return _engine(
         url,
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        READER_SQL,
+        PrimaryMemory(url.text, url.beside, is_agent=False),
         QueuePool,
         pool_size=1,
         max_overflow=READERS_MOST - 1,
@@ -82,19 +94,21 @@ class _ByteOrder(PGTypeCompiler):
         return f'{plain} COLLATE "C"' if is_column else plain
 
 
-def _engine(url: PostgresUrl, begin: str, pool: type[Any], **options: Any) -> Engine:
+def _engine(
+    url: PostgresUrl,
+    begin: str,
+    moment: str,
+    memory: PrimaryMemory,
+    pool: type[Any],
+    **options: Any,
+) -> Engine:
     values = connection_values(url)
 
-    def connect() -> psycopg.Connection[Any]:
-        # autocommit: the driver begins nothing on its own, the event below does.
-        connection = psycopg.connect(
-            **{**_DEFAULTS, **values},
-            client_encoding="utf8",
-            autocommit=True,
-            prepare_threshold=None,
-        )
-        connection.adapters.register_loader("numeric", _WholeNumber)
-        return connection
+    def connect() -> BoundedConnection:
+        hosts = single_hosts(values)
+        if len(hosts) == 1:
+            return _connection(values)
+        return _newest(hosts, memory)
 
     engine = create_engine(
         "postgresql+psycopg://",
@@ -105,8 +119,60 @@ def _engine(url: PostgresUrl, begin: str, pool: type[Any], **options: Any) -> En
     )
     engine.dialect.type_compiler_instance = _ByteOrder(engine.dialect)
 
-    def on_begin(connection: Any) -> None:
-        connection.exec_driver_sql(f"{begin}; {_TIMEOUTS}")
+    def on_begin(connection: Connection) -> None:
+        try:
+            found = connection.exec_driver_sql(f"{begin}; {_TIMEOUTS}; {moment}").one()
+            at = ServerMoment.of_row(*found)
+            memory.check(at)
+        except BaseException:
+            # SQLAlchemy does not know of a transaction yet. The next one begins on a connection of
+            # its own, which may lead to another server.
+            if not connection.invalidated:
+                connection.invalidate()
+            raise
+        remember(connection, at)
 
     event.listen(engine, "begin", on_begin)
     return engine
+
+
+def _connection(values: dict[str, Any]) -> BoundedConnection:
+    # autocommit: the driver begins nothing on its own, the engine's event does.
+    connection = BoundedConnection.connect(
+        **{**_DEFAULTS, **values},
+        client_encoding="utf8",
+        autocommit=True,
+        prepare_threshold=None,
+        cursor_factory=LastResult,
+    )
+    connection.adapters.register_loader("numeric", _WholeNumber)
+    return connection
+
+
+def _newest(hosts: list[dict[str, Any]], memory: PrimaryMemory) -> BoundedConnection:
+    """The first of several servers that takes writes and is no old primary.
+
+    libpq would take the first that takes writes; after a failover that may be the old one.
+
+    Raises:
+        OutageError: E_LEDGER_OLD_PRIMARY and the like, where only such servers are there.
+        OperationalError: Of the last one, where none takes this user's writes.
+    """
+    refusal: Exception | None = None
+    for host in hosts:
+        try:
+            connection = _connection(host)
+        except psycopg.OperationalError as error:
+            refusal = refusal if isinstance(refusal, OutageError) else error
+            continue
+        try:
+            memory.check(ServerMoment.of_row(*connection.execute(READER_SQL).fetchall()[0]))
+        except OutageError as error:
+            refusal = error
+            connection.close()
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            return connection
+    raise refusal or psycopg.OperationalError("no server is named")

@@ -10,9 +10,11 @@ from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Engine, func, select
 
-from backhaul.adapters.ledger.dialects.database import Database
+from backhaul.adapters.ledger.dialects.database import Database, ServerTransaction
+from backhaul.adapters.ledger.postgres import outcome
+from backhaul.adapters.ledger.postgres.moment import ServerMoment, current
 from backhaul.adapters.ledger.postgres.seat import AgentSeat
 from backhaul.adapters.ledger.schema import meta
 from backhaul.core.errors import BackhaulError, LedgerDamaged, OutageError, PermanentError
@@ -89,6 +91,25 @@ class PostgresDatabase(Database):
         self.url = url
         self._seat = seat
         self.name = str(url)
+        self._waits_for_standby = False  # a COMMIT of this process, which keeps the lock
+
+    def least_epoch(self, connection: Connection) -> int:
+        return current(connection).least_epoch
+
+    def begun(self, connection: Connection) -> ServerTransaction | None:
+        self._waits_for_standby = False  # it got the lock
+        return current(connection)
+
+    def was_committed(
+        self, engine: Engine, transaction: ServerTransaction | None, error: Exception
+    ) -> bool:
+        if not isinstance(transaction, ServerMoment) or outcome.is_answer(error):
+            return False
+        try:
+            return outcome.was_committed(engine, transaction, self.name)
+        except OutageError as unknown:
+            self._waits_for_standby = unknown.code == "E_LEDGER_STANDBY"
+            raise unknown from error
 
     def lock(self, connection: Connection) -> None:
         if self._seat is None:
@@ -127,12 +148,21 @@ class PostgresDatabase(Database):
                 f"{self.name} is damaged or no Backhaul ledger: {detail}",
                 hint="stop the agent, restore the ledger from its backup",
             )
+        if state == "42501" and "function" in detail:
+            return OutageError.of(
+                "ledger",
+                "E_LEDGER_LOGIN",
+                f"{self.name}: {detail}",
+                hint="as a superuser: GRANT EXECUTE ON FUNCTION with its name TO this user",
+            )
         found = _by_state(state)
         if found is None and isinstance(origin, psycopg.OperationalError):
             found = next((to for word, to in _BY_WORDS if word in detail), _AWAY)
         if found is None:
             return BackhaulError("E_LEDGER_BUG", f"{self.name}: {type(origin).__name__}: {detail}")
         code, what = found
+        if code == "E_LEDGER_LOCKED" and self._waits_for_standby:
+            return outcome.waits_for_standby(self.name)
         return OutageError.of("ledger", code, f"{self.name} {what}: {detail}", hint=HINTS[code])
 
 

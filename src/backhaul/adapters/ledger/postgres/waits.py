@@ -1,0 +1,70 @@
+"""A connection that waits for no answer without end.
+
+`statement_timeout` does not bound COMMIT: with its synchronous standby gone, PostgreSQL waits for
+that for ever. And no setting of the socket notices a server that was suspended: its kernel goes on
+acknowledging. So the wait itself has an end; after it the connection is closed, and what became of
+a COMMIT is asked on a new one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from typing import Any, ClassVar, TypeVar
+
+import psycopg
+
+_Result = TypeVar("_Result")
+
+
+class NoAnswer(psycopg.OperationalError):
+    """The server said nothing for `answer_s`; the connection is closed."""
+
+
+class LastResult(psycopg.Cursor[Any]):
+    """Of several statements in one text, the result of the last."""
+
+    def execute(self, *args: Any, **kwargs: Any) -> LastResult:
+        """As psycopg's."""
+        super().execute(*args, **kwargs)
+        while self.nextset():
+            pass
+        return self
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """psycopg's, whose waits end.
+
+    Attributes:
+        answer_s: How long one statement or COMMIT may go without an answer. Above the server's own
+            bound of a statement: what ends there says more than what ends here.
+    """
+
+    answer_s: ClassVar[float] = 20.0
+
+    def wait(self, gen: Generator[Any, Any, _Result], *args: Any, **kwargs: Any) -> _Result:
+        """As psycopg's.
+
+        Raises:
+            NoAnswer
+        """
+        try:
+            return super().wait(_bounded(gen, self.answer_s), *args, **kwargs)
+        except NoAnswer:
+            self.pgconn.finish()
+            raise
+
+
+def _bounded(waiting: Generator[Any, Any, _Result], most_s: float) -> Generator[Any, Any, _Result]:
+    """The same steps; psycopg resumes it at its interval, some ten times a second, too."""
+    until_s = time.monotonic() + most_s
+    try:
+        wanted = next(waiting)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() > until_s:
+                raise NoAnswer(f"no answer for {most_s:g} s")
+            wanted = waiting.send(ready)
+    except StopIteration as end:
+        result: _Result = end.value
+        return result

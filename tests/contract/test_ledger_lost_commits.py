@@ -1,0 +1,149 @@
+"""A COMMIT whose answer is lost: what became of it is learnt, and nothing is done twice."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from sqlalchemy import text
+
+from backhaul.adapters.ledger import SqlLedger, open_ledger
+from backhaul.adapters.ledger.postgres import outcome
+from backhaul.adapters.ledger.postgres.engine import writing_engine
+from backhaul.adapters.ledger.postgres.moment import current
+from backhaul.adapters.ledger.postgres.waits import BoundedConnection
+from backhaul.core.errors import OutageError
+from backhaul.core.ports import MessageKey
+from backhaul.core.ports.ledger_place import PostgresUrl
+from testbed import PgBouncer, PostgreSQL
+from tests.contract.test_ledger import KEY, begin, claim, planned
+from tests.ledger_places import DATABASE, ledger_place, statement
+from tests.lost_commits import CommitProxy, Loss
+
+pytestmark = pytest.mark.integration
+PLACES = ("postgres", "before pgbouncer", "behind pgbouncer")
+EVERY = [(place, how) for place in PLACES for how in Loss]
+
+
+@dataclass
+class Line:
+    """A ledger behind a proxy, and the way past it."""
+
+    proxy: CommitProxy
+    ledger: SqlLedger
+    direct: PostgresUrl
+
+    def rows(self, sql: str) -> list[Any]:
+        return statement(self.direct, sql)
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests do not wait for as long as an agent does."""
+    monkeypatch.setattr(BoundedConnection, "answer_s", 1.0)
+    monkeypatch.setattr(outcome, "LOOK_S", 5.0)
+
+
+@pytest.fixture
+def line(
+    request: pytest.FixtureRequest, tmp_path: Path, postgresql: PostgreSQL, patience: None
+) -> Iterator[Line]:
+    where = request.param
+    direct = ledger_place("postgres", request, tmp_path)
+    assert isinstance(direct, PostgresUrl)
+    port = postgresql.ports[0]
+    with ExitStack() as opened:
+        if where == "before pgbouncer":
+            port = request.getfixturevalue("pgbouncer").ports[0]
+        proxy = opened.enter_context(CommitProxy(port))
+        port = proxy.port
+        if where == "behind pgbouncer":
+            behind = SimpleNamespace(ports=(port,), password=postgresql.password)
+            pooler = opened.enter_context(PgBouncer(cast("PostgreSQL", behind)))
+            port = pooler.ports[0]
+        url = PostgresUrl(f"postgresql://backhaul@127.0.0.1:{port}/{DATABASE}")
+        ledger = opened.enter_context(closing(open_ledger(url, create=True)))
+        yield Line(proxy, ledger, direct)
+
+
+@pytest.mark.parametrize(("line", "how"), EVERY, indirect=["line"])
+def test_a_commit_without_an_answer_is_learnt_and_not_repeated(line: Line, how: Loss) -> None:
+    begin(line.ledger, "t1", KEY)
+    line.proxy.lose(how)
+    if how.is_committed:
+        claimed = claim(line.ledger, "t1", first=[planned(0)], is_complete=True)
+        assert claimed is not None
+    else:
+        with pytest.raises(OutageError, match="E_LEDGER_AWAY"):
+            claim(line.ledger, "t1", first=[planned(0)], is_complete=True)
+        claimed = None
+    assert line.proxy.lost == 1
+    found = line.rows("SELECT epoch, owner_transfer FROM destinations")
+    assert found == ([(claimed.epoch, "t1")] if claimed else [])
+    steps = [state for (state,) in line.rows("SELECT state FROM journal ORDER BY number")]
+    assert steps == ["received", "staging"][: 1 + how.is_committed]
+    # The transfer goes on, and the next claim is the next one.
+    again = claim(line.ledger, "t1")
+    assert again is not None
+    assert again.epoch == line.rows("SELECT epoch FROM destinations")[0][0]
+    assert claimed is None or again.epoch == claimed.epoch + 1
+
+
+@pytest.mark.parametrize("how", [Loss.ANSWER_CUT, Loss.REQUEST_CUT])
+@pytest.mark.parametrize("line", ["postgres"], indirect=True)
+def test_an_attempt_is_counted_once_and_its_message_is_nobodys_after_a_loss(
+    line: Line, how: Loss
+) -> None:
+    line.proxy.lose(how)
+    if how.is_committed:
+        assert begin(line.ledger, "t1", KEY).attempt == 1
+        assert begin(line.ledger, "t2", KEY).is_live
+    else:
+        with pytest.raises(OutageError, match="E_LEDGER_AWAY"):
+            begin(line.ledger, "t1", KEY)
+        again = begin(line.ledger, "t2", KEY)
+        assert (again.transfer_id, again.attempt, again.is_live) == ("t2", 1, False)
+
+
+@pytest.mark.parametrize("how", [Loss.ANSWER_CUT, Loss.REQUEST_CUT])
+@pytest.mark.parametrize("line", ["postgres"], indirect=True)
+def test_all_threads_of_one_commit_learn_the_same(line: Line, how: Loss) -> None:
+    ended: list[object] = []
+
+    def work(number: int) -> None:
+        key = MessageKey(queue="work", message_id=f"m-{number}")
+        try:
+            ended.append(begin(line.ledger, f"t{number}", key).attempt)
+        except OutageError as error:
+            ended.append(error.code)
+
+    line.proxy.lose(how)
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    ((kept,),) = line.rows("SELECT count(*) FROM transfers")
+    assert ended.count(1) == kept
+    assert set(ended) <= {1, "E_LEDGER_AWAY"}
+    assert (kept == len(threads)) is how.is_committed
+
+
+@pytest.mark.parametrize("line", ["postgres"], indirect=True)
+def test_a_number_of_another_timeline_says_nothing(line: Line) -> None:
+    engine = writing_engine(line.direct)
+    with engine.connect() as connection, connection.begin():
+        connection.execute(text("SELECT 1"))
+        here = current(connection)
+    assert outcome.was_committed(engine, here, "the ledger")
+    assert here.timeline is not None
+    there = replace(here, timeline=here.timeline - 1)
+    with pytest.raises(OutageError, match="another server answers now"):
+        outcome.was_committed(engine, there, "the ledger")
+    engine.dispose()
