@@ -1,0 +1,110 @@
+"""A primary that dies, a promoted standby that lacks commits, an old primary that returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from backhaul.adapters.ledger import agent_lock, open_ledger, open_reader
+from backhaul.adapters.ledger.postgres import outcome
+from backhaul.adapters.ledger.postgres.waits import BoundedConnection
+from backhaul.core.errors import OutageError
+from backhaul.core.ports import MessageKey
+from backhaul.core.ports.ledger_place import PostgresUrl
+from testbed import PostgreSQL
+from testbed.postgres import PostgresStandby
+from tests.acceptance.installation import eventually
+from tests.contract.test_ledger import KEY, begin, claim
+
+pytestmark = pytest.mark.integration
+OTHER = MessageKey(queue="work", message_id="m-2")
+UNSYNCED = {"fsync": "off"}
+
+
+@pytest.fixture
+def primary(postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgreSQL]:
+    """One that a test may kill; after `postgresql`, which skips where there is none."""
+    del postgresql
+    with PostgreSQL(settings=UNSYNCED) as server:
+        monkeypatch.setenv("PGPASSFILE", str(server.pass_file))
+        yield server
+
+
+def test_a_commit_that_waits_for_a_standby_that_is_gone_is_held_and_not_repeated(
+    primary: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BoundedConnection, "answer_s", 1.0)
+    monkeypatch.setattr(outcome, "LOOK_S", 0.5)
+    url = PostgresUrl(primary.url())
+    with closing(open_ledger(url, create=True)) as ledger:
+        primary.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        primary.sql("SELECT pg_reload_conf()")
+        eventually(
+            lambda: primary.sql("SHOW synchronous_standby_names") == "nobody",
+            within_s=10,
+            what="the setting is read",
+        )
+        with pytest.raises(OutageError, match="E_LEDGER_STANDBY"):
+            begin(ledger, "t1", KEY)
+        # It keeps the lock: whoever comes next is told why, not only that it is locked.
+        monkeypatch.setattr(BoundedConnection, "answer_s", 20.0)
+        with pytest.raises(OutageError, match="E_LEDGER_STANDBY"):
+            begin(ledger, "t2", OTHER)
+        primary.sql("ALTER SYSTEM RESET synchronous_standby_names")
+        primary.sql("SELECT pg_reload_conf()")
+        again = begin(ledger, "t3", KEY)
+        assert (again.transfer_id, again.attempt) == ("t1", 2)
+        assert begin(ledger, "t2", OTHER).attempt == 1
+
+
+def test_a_failover_that_loses_commits_gives_no_epoch_twice_and_the_old_primary_is_refused(
+    primary: PostgreSQL, tmp_path: Path
+) -> None:
+    with PostgresStandby(primary, settings=UNSYNCED) as standby:
+        old, new = (f"127.0.0.1:{server.ports[0]}" for server in (primary, standby))
+        both = PostgresUrl(f"postgresql://backhaul@{old},{new}/backhaul")
+        both = both.with_memory(tmp_path / f"ledger-{both.digest}")
+        with agent_lock(both, "edge1") as seat:
+            ledger = open_ledger(both, create=True, seat=seat)
+            begin(ledger, "t1", KEY)
+            first = claim(ledger, "t1")
+            assert first is not None
+            claims = "SELECT epoch FROM destinations"
+            eventually(
+                lambda: standby.sql(claims, database="backhaul") == str(first.epoch),
+                within_s=20,
+                what="the standby has the first claim",
+            )
+            standby.stop_receiving()
+            lost = claim(ledger, "t1")
+            assert lost is not None
+            primary.kill()
+            standby.forget_unreceived()
+            standby.promote()
+            with pytest.raises(OutageError, match="E_LEDGER_AWAY"):
+                claim(ledger, "t1")
+            after = claim(ledger, "t1")
+            assert after is not None
+            assert lost.epoch == first.epoch + 1
+            assert [each.epoch >> 40 for each in (first, lost, after)] == [1, 1, 2]
+            primary.start()
+            # The first of the address takes writes, too; a new connection goes to the other one.
+            ledger.close()
+            ledger = open_ledger(both, create=True, seat=seat)
+            again = claim(ledger, "t1")
+            assert again is not None
+            assert again.epoch == after.epoch + 1
+            ledger.close()
+        alone = PostgresUrl(primary.url()).with_memory(tmp_path / "ledger-of-one-host")
+        for opening in (
+            lambda: agent_lock(alone, "edge1").__enter__(),
+            lambda: open_ledger(alone, create=False),
+            lambda: open_reader(alone),
+        ):
+            with pytest.raises(OutageError, match=r"E_LEDGER_OLD_PRIMARY.*timeline 1.*timeline 2"):
+                opening()
+        with closing(open_reader(both)) as reader:
+            assert reader.size_bytes() > 0
