@@ -152,7 +152,25 @@ AGENT = (
         "held after 30 s",
         f"{U}test_ledger_faults.py::test_ledger_locked_by_another_process_is_an_outage",
     ),
-    _row("F19", "a commit whose answer is lost", "looked up again", POINTS),
+    _row(
+        "F19",
+        "a commit whose answer is lost",
+        "looked up again",
+        POINTS,
+        f"{C}test_ledger_lost_commits.py::test_a_commit_without_an_answer_is_learnt_and_not_repeated",
+    ),
+    _row(
+        "",
+        "PostgreSQL fails over and loses commits, then the old primary returns",
+        "no epoch is given twice; the old primary is refused",
+        f"{C}test_ledger_failover.py::test_a_failover_that_loses_commits_gives_no_epoch_twice_and_the_old_primary_is_refused",
+    ),
+    _row(
+        "",
+        "PostgreSQL's synchronous standby is gone",
+        "held, not hung",
+        f"{C}test_ledger_failover.py::test_a_commit_that_waits_for_a_standby_that_is_gone_is_held_and_not_repeated",
+    ),
     _row(
         "F20, F21",
         "the clock steps by an hour",

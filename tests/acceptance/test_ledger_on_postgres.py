@@ -145,6 +145,12 @@ def test_each_fault_of_the_database_is_one_line_with_a_code_and_a_fix(
     assert it.drain(BACKHAUL_LEDGER=newer).code == 0
     own_server.sql("UPDATE alembic_version SET version_num = '9999'", database="newer")
     own_server.sql("ALTER DATABASE standby SET default_transaction_read_only = on")
+    own_server.create_database("crowded")
+    own_server.sql("ALTER DATABASE crowded CONNECTION LIMIT 0")
+    own_server.create_database("forbidden")
+    own_server.sql(
+        "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC", database="forbidden"
+    )
     own_server.create_database("older")
     older = own_server.url("older")
     assert it.drain(BACKHAUL_LEDGER=older).code == 0
@@ -154,6 +160,7 @@ def test_each_fault_of_the_database_is_one_line_with_a_code_and_a_fix(
         "E_LEDGER_AWAY": {"BACKHAUL_LEDGER": "postgresql://backhaul@127.0.0.1:1/x"},
         "E_LEDGER_LOGIN": {"PGPASSFILE": str(it.home / "no-passwords")},
         "E_LEDGER_READONLY": {"BACKHAUL_LEDGER": own_server.url("standby")},
+        "E_LEDGER_CONNECTIONS": {"BACKHAUL_LEDGER": own_server.url("crowded")},
         "E_LEDGER_ENCODING": {"BACKHAUL_LEDGER": own_server.url("latin")},
         "E_LEDGER_NEWER": {"BACKHAUL_LEDGER": newer},
         "E_LEDGER_PASSWORD": {"BACKHAUL_LEDGER": secret},
@@ -169,6 +176,8 @@ def test_each_fault_of_the_database_is_one_line_with_a_code_and_a_fix(
         assert "Traceback" not in ended.err, ended
         assert "hush" not in ended.out + ended.err
     it.environment["PGPASSFILE"] = passwords
+    forbidden = it.drain(BACKHAUL_LEDGER=own_server.url("forbidden"))
+    assert (forbidden.code, "GRANT EXECUTE ON FUNCTION" in forbidden.err) == (69, True), forbidden
     read = it.backhaul("history", BACKHAUL_LEDGER=older)
     assert (read.code, "E_LEDGER_OLDER" in read.err) == (78, True), read
     assert it.counts() == (0, 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.adapters.ledger import agent_lock, open_ledger, open_reader
+from backhaul.adapters.ledger import agent_lock, open_ledger, open_reader, standbys_of
 from backhaul.adapters.ledger.postgres import outcome
 from backhaul.adapters.ledger.postgres.waits import BoundedConnection
 from backhaul.core.errors import OutageError
@@ -47,6 +47,9 @@ def test_a_commit_that_waits_for_a_standby_that_is_gone_is_held_and_not_repeated
             within_s=10,
             what="the setting is read",
         )
+        seen = standbys_of(url)
+        assert seen is not None
+        assert seen.code == "E_LEDGER_STANDBY"
         with pytest.raises(OutageError, match="E_LEDGER_STANDBY"):
             begin(ledger, "t1", KEY)
         # It keeps the lock: whoever comes next is told why, not only that it is locked.
@@ -78,6 +81,9 @@ def test_a_failover_that_loses_commits_gives_no_epoch_twice_and_the_old_primary_
                 within_s=20,
                 what="the standby has the first claim",
             )
+            seen = standbys_of(both)
+            assert seen is not None
+            assert (seen.code, seen.streaming, seen.hidden) == ("W_LEDGER_ASYNC", 1, 1)
             standby.stop_receiving()
             lost = claim(ledger, "t1")
             assert lost is not None

@@ -103,12 +103,21 @@ def open_ports(
         # These imports are half of a start's CPU; the worker starts meanwhile on another core.
         from backhaul.adapters.aws.clients import AwsSession
         from backhaul.adapters.aws.s3 import S3Store
-        from backhaul.adapters.ledger import open_ledger
+        from backhaul.adapters.ledger import open_ledger, standbys_of
 
         aws = AwsSession(region, S3aConfiguration.loader(context.conf_dir))
         ledger = opened.enter_context(
             closing(open_ledger(place, create=True, host=host_name(), seat=seat))
         )
+        standbys = standbys_of(place) if seat is not None else None
+        if standbys is not None and standbys.is_async:
+            emit(
+                events.InstallationWarned(
+                    code=standbys.code,
+                    reason=f"{place}: {standbys.sentence}",
+                    hint="; ".join(standbys.fix),
+                )
+            )
         clock = SystemClock()
         budgets = BudgetGate(ledger, clock, emit, context.settings.cost.price)
         budgets.follow(context.settings.budgets)

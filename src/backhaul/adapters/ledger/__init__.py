@@ -14,6 +14,7 @@ from backhaul.adapters.ledger.opening.places import (
     find_reader,
     open_ledger,
     open_reader,
+    standbys_of,
 )
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.reading.evidence import EvidenceRow, ProofTotals
@@ -47,4 +48,5 @@ __all__ = [
     "find_reader",
     "open_ledger",
     "open_reader",
+    "standbys_of",
 ]

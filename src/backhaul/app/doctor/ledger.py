@@ -13,7 +13,7 @@ from pathlib import Path
 from shlex import quote
 
 from backhaul.access import described, is_there, may_write, refusal, user_name
-from backhaul.adapters.ledger import find_reader
+from backhaul.adapters.ledger import find_reader, standbys_of
 from backhaul.adapters.ledger.sqlite.examining import check_pages, has_write_ahead_log
 from backhaul.adapters.ledger.sqlite.trust import check_trust
 from backhaul.adapters.system.trusted_files import check_ledger_directory
@@ -225,4 +225,23 @@ def agents(context: DoctorContext) -> Iterator[Finding]:
         )
 
 
-PROBES = (place, owner, schema, syncs, agents)
+def standbys(context: DoctorContext) -> Iterator[Finding]:
+    """Whether a failover of PostgreSQL may lose commits, or a COMMIT wait without end."""
+    try:
+        found = standbys_of(context.settings.ledger_place)
+    except BackhaulError:
+        return  # `schema` has reported it
+    if found is None:
+        return
+    states = {"": State.OK, "W_LEDGER_ASYNC": State.WARNING, "E_LEDGER_STANDBY": State.FAILED}
+    yield Finding(
+        "ledger.standbys",
+        str(context.settings.ledger_place),
+        states[found.code],
+        found.sentence,
+        code=found.code,
+        fix=found.fix,
+    )
+
+
+PROBES = (place, owner, schema, syncs, standbys, agents)

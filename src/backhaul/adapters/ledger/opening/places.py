@@ -18,6 +18,7 @@ from backhaul.core.ports.ledger_place import LedgerPlace, PostgresUrl
 
 if TYPE_CHECKING:
     from backhaul.adapters.ledger.postgres.seat import AgentSeat
+    from backhaul.adapters.ledger.postgres.standbys import Standbys
 
 
 def open_ledger(
@@ -115,6 +116,18 @@ def agent_lock(place: LedgerPlace, host: str | None = None) -> Iterator[AgentSea
     else:
         with file_lock(place):
             yield None
+
+
+def standbys_of(place: LedgerPlace) -> Standbys | None:
+    """Whether a failover of its server may lose commits; None: it is a file.
+
+    Raises:
+        ConfigurationError, OutageError: As `open_reader`.
+    """
+    if not isinstance(place, PostgresUrl):
+        return None
+    found: Standbys = _servers().standbys_of_server(place)
+    return found
 
 
 def _servers() -> ModuleType:

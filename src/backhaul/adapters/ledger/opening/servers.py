@@ -11,6 +11,7 @@ from backhaul.adapters.ledger.postgres import migrate
 from backhaul.adapters.ledger.postgres.engine import reading_engine, writing_engine
 from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
 from backhaul.adapters.ledger.postgres.seat import AgentSeat, make_rows
+from backhaul.adapters.ledger.postgres.standbys import Standbys, seen
 from backhaul.adapters.ledger.reading.reader import LedgerReader
 from backhaul.adapters.ledger.store import SqlLedger
 from backhaul.core.errors import ConfigurationError
@@ -114,6 +115,17 @@ def find_server_reader(url: PostgresUrl) -> LedgerReader | None:
     finally:
         engine.dispose()
     return open_server_reader(url) if is_made else None
+
+
+def standbys_of_server(url: PostgresUrl) -> Standbys:
+    """As `places.standbys_of`."""
+    database = PostgresDatabase(url)
+    engine = reading_engine(url)
+    try:
+        with database.mapped(is_reader=True), engine.begin() as connection:
+            return seen(connection)
+    finally:
+        engine.dispose()
 
 
 def _require_tables(engine: Engine, database: PostgresDatabase) -> None:
