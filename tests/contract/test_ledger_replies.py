@@ -124,12 +124,12 @@ def test_done_leaves_a_reply_with_what_was_published(ledger: Ledger) -> None:
     assert finish(ledger, epoch)
     assert waiting(ledger) == [
         Reply(
-            key="t1-1-done",
+            key=f"t1-{epoch}-done",
             target="out",
             event=ReplyEvent.DONE,
             at=T0 + SECOND,
             transfer_id="t1",
-            epoch=1,
+            epoch=epoch,
             code=None,
             reason=None,
             route="clickstream",
@@ -207,11 +207,11 @@ def test_each_target_gets_what_it_wants(ledger: Ledger) -> None:
 
 def test_only_the_first_claim_is_the_start(ledger: Ledger) -> None:
     begin(ledger, [ALL])
-    claim(ledger)
+    first = claim(ledger)
     fail(ledger, TransferState.WAITING)
     begin(ledger, [ALL])
     claim(ledger)
-    assert keys(ledger, "all") == ["t1-1-started"]
+    assert keys(ledger, "all") == [f"t1-{first}-started"]
 
 
 def test_a_later_attempt_may_want_others_and_keeps_them_where_it_does_not_say(
@@ -258,10 +258,10 @@ def test_a_running_attempt_that_was_held_before_is_not_held(ledger: Ledger) -> N
 
 def test_a_worker_that_waits_by_itself_is_held(ledger: Ledger) -> None:
     begin(ledger, [ALL])
-    claim(ledger)
+    epoch = claim(ledger)
     ledger.note_wait("t1", Hold(dependency="hdfs", since=T0), "E_HDFS", "no answer")
     assert ledger.report_holds(T0 + MINUTE) == 1
-    assert "t1-1-held" in keys(ledger, "all")
+    assert f"t1-{epoch}-held" in keys(ledger, "all")
 
 
 def test_it_is_resumed_once_an_attempt_works_for_a_while(ledger: Ledger) -> None:
@@ -269,11 +269,12 @@ def test_it_is_resumed_once_an_attempt_works_for_a_while(ledger: Ledger) -> None
     held(ledger)
     ledger.report_holds(T0 + MINUTE)
     begin(ledger, [ALL])
-    claim(ledger, now=T0 + 2 * MINUTE)
+    epoch = claim(ledger, now=T0 + 2 * MINUTE)
     assert ledger.report_holds(T0 + 3 * MINUTE - SECOND) == 0
     assert ledger.report_holds(T0 + 3 * MINUTE) == 1
     assert ledger.report_holds(T0 + 4 * MINUTE) == 0
-    assert keys(ledger, "all") == ["t1-0-held", "t1-1-resumed", "t1-1-started"]
+    resumed, started = (f"t1-{epoch}-{event}" for event in ("resumed", "started"))
+    assert keys(ledger, "all") == ["t1-0-held", resumed, started]
 
 
 def test_another_failure_ends_the_hold(ledger: Ledger) -> None:
