@@ -31,7 +31,7 @@ from backhaul.core.model import (
     VerifyLevel,
 )
 from backhaul.core.ports.cluster import ClusterRules
-from backhaul.core.ports.ledger_place import LedgerPlace, PostgresUrl
+from backhaul.core.ports.ledger_place import LedgerPlace, place_of
 from backhaul.core.rate_limit import LOWEST_BYTES_PER_S, Schedule
 from backhaul.settings.base import LedgerSetting, NamedPath, StrictModel, state_file
 from backhaul.settings.budget import BudgetSettings
@@ -348,8 +348,7 @@ class Settings(_Sources):
     @property
     def ledger_place(self) -> LedgerPlace:
         """Where the ledger is: `ledger_path`, which raises E_CFG_HOME, or a database."""
-        path, url = self.ledger_path, self.ledger
-        return url.with_memory(path) if isinstance(url, PostgresUrl) else path
+        return place_of(self.ledger, self.ledger_path)
 
     @property
     def ledger_path(self) -> Path:

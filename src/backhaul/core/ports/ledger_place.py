@@ -66,6 +66,11 @@ class PostgresUrl:
         return cls(text)
 
 
+def place_of(setting: LedgerPlace | None, path: Path) -> LedgerPlace:
+    """The database of the setting, which remembers beside this path; or the file, which is there."""
+    return setting.with_memory(path) if isinstance(setting, PostgresUrl) else path
+
+
 def bad_address() -> ConfigurationError:
     """What to raise for a text that begins like an address and is none; it is not quoted."""
     return ConfigurationError(
