@@ -67,7 +67,7 @@ class PostgresUrl:
 
 
 def place_of(setting: LedgerPlace | None, path: Path) -> LedgerPlace:
-    """The database of the setting, which remembers beside this path; or the file, which is there."""
+    """The database of the setting, which remembers beside this path; or the file there."""
     return setting.with_memory(path) if isinstance(setting, PostgresUrl) else path
 
 
