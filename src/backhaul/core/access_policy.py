@@ -109,6 +109,7 @@ CALLS: tuple[NeededCall, ...] = (
     _call("SendMessage", "sqs:SendMessage", on=_DEAD, why="dead letters, with their reason"),
     _call("GetQueueUrl", "sqs:GetQueueUrl", on=_REPLIES, why="from its ARN to its URL"),
     _call("SendMessage", "sqs:SendMessage", on=_REPLIES, why="replies"),
+    _call("SendMessageBatch", "sqs:SendMessage", on=_REPLIES, why="up to ten replies at once"),
     _call("Publish", "sns:Publish", on=_TOPIC, why="replies"),
     _call(
         "AssumeRole",
