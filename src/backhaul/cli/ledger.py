@@ -21,7 +21,7 @@ from backhaul.cli.options import (
     warn,
 )
 from backhaul.core.errors import ExitCode
-from backhaul.core.ports.ledger_place import file_of
+from backhaul.core.ports.ledger_place import PostgresUrl, file_of
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -156,7 +156,7 @@ def backup(*, file: Path, overwrite: bool, as_json: bool, files: Files) -> int:
     from backhaul.core.units import human_bytes
 
     place = files.settings().ledger_place
-    path = file_of(place, "ledger backup", "pg_dump --format=custom copies its database")
+    path = file_of(place, "ledger backup", f"pg_dump --format=custom --file={file} '{place}'")
     copy = back_up(path, person(), file, replaces=overwrite, warn=warn)
     if as_json:
         print_json({**asdict(copy), "path": str(copy.path)})
@@ -165,6 +165,39 @@ def backup(*, file: Path, overwrite: bool, as_json: bool, files: Files) -> int:
         f"{copy.path}: {human_bytes(copy.size_bytes)}, {counted(copy.transfers, 'transfer')}, "
         f"{counted(copy.objects, 'object')}; checked"
     )
+    return ExitCode.OK
+
+
+# ---------------------------------------------------------------- copy
+
+
+@command.command("copy")
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+def copy(*, source: str, target: str) -> int:
+    r"""Copy all records of the file FROM into the empty PostgreSQL database TO.
+
+    \b
+    Example:
+      backhaul ledger copy ledger.db postgresql://backhaul@db.example.com/backhaul
+
+    Stop the agent first. All arrives or nothing: after an interruption run it again. Each table is
+    counted and compared before it is kept. FROM stays as it is; then set `ledger` to TO, and start
+    no agent on FROM again.
+    """
+    from backhaul.app.ledger_copy import copy_into
+
+    file = file_of(
+        PostgresUrl.parse(source) or Path(source), "ledger copy FROM", "pg_dump copies a database"
+    )
+    url = PostgresUrl.parse(target)
+    if url is None:
+        raise click.UsageError("TO is an address, such as postgresql://USER@HOST/DATABASE")
+    moved = copy_into(file, url, lambda table: _progress(f"copying {table} ..."))
+    _progress("")
+    rows = sum(one.rows for one in moved.tables.values())
+    was = "had already been copied" if moved.was_there else "copied"
+    click.echo(f"{url}: {counted(rows, 'row')} of {file} {was}; counts and digests are equal")
     return ExitCode.OK
 
 

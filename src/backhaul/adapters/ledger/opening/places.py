@@ -143,3 +143,15 @@ def _servers() -> ModuleType:
             hint="pip install 'backhaul[postgres]'",
         ) from error
     return servers
+
+
+def moving() -> ModuleType:
+    """The module that copies a file's records into a database.
+
+    Raises:
+        ConfigurationError: E_LEDGER_DRIVER.
+    """
+    _servers()
+    from backhaul.adapters.ledger.opening import moving as found  # noqa: PLC0415
+
+    return found
