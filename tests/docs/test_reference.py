@@ -114,6 +114,7 @@ OWN_FATE = {
     "E_ENDED": "none",
     "E_INIT_EXISTS": "none",
     "E_INVENTORY_DENIED": "none",
+    "E_LEDGER_COPY": "none",
     "E_LEDGER_MISSING": "none",
     "E_LEDGER_OLDER": "none",
     "E_MSG_REFUSED": "none",

@@ -179,7 +179,7 @@ def copy(*, source: str, target: str) -> int:
 
     \b
     Example:
-      backhaul ledger copy ledger.db postgresql://backhaul@db.example.com/backhaul
+      backhaul ledger copy ledger.db postgresql://edge@db.example.com/ledger
 
     Stop the agent first. All arrives or nothing: after an interruption run it again. Each table is
     counted and compared before it is kept. FROM stays as it is; then set `ledger` to TO, and start
