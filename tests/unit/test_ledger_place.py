@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from backhaul import cli
 from backhaul.adapters.ledger import open_ledger, opening
 from backhaul.adapters.ledger.opening import servers
 from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
@@ -73,6 +74,15 @@ def test_a_command_about_a_file_says_what_does_the_same_for_a_database() -> None
     with pytest.raises(BadArgument, match="E_LEDGER_SERVER") as caught:
         file_of(PostgresUrl(URL), "ledger backup", "pg_dump")
     assert caught.value.hint == "pg_dump"
+
+
+def test_backup_of_a_database_is_refused_with_the_command_that_makes_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli._run(["ledger", "backup", "/backup/my ledger", "--ledger", URL]) == 64
+    told = capsys.readouterr().err
+    assert "E_LEDGER_SERVER" in told
+    assert "hint: pg_dump --format=custom '--file=/backup/my ledger' ADDRESS, with" in told
 
 
 def test_a_database_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

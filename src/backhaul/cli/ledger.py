@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -156,7 +157,10 @@ def backup(*, file: Path, overwrite: bool, as_json: bool, files: Files) -> int:
     from backhaul.core.units import human_bytes
 
     place = files.settings().ledger_place
-    path = file_of(place, "ledger backup", f"pg_dump --format=custom --file={file} '{place}'")
+    dump = shlex.join(["pg_dump", "--format=custom", f"--file={file}"])
+    # The user in an address is hidden where errors are printed, so it would be no command to copy.
+    instead = f"{dump} ADDRESS, with the setting `ledger` as ADDRESS"
+    path = file_of(place, "ledger backup", instead)
     copy = back_up(path, person(), file, replaces=overwrite, warn=warn)
     if as_json:
         print_json({**asdict(copy), "path": str(copy.path)})
