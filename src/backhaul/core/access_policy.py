@@ -172,11 +172,7 @@ CALLS: tuple[NeededCall, ...] = (
         why="the redrive policy names the dead-letter queue",
     ),
     _call(
-        "SendMessage",
-        "sqs:SendMessage",
-        on=_QUEUE,
-        by=_OPERATOR,
-        why="dlq redrive, retry, send, reconcile --send",
+        "SendMessage", "sqs:SendMessage", on=_QUEUE, by=_OPERATOR, why="dlq redrive, retry, send"
     ),
     # STS answers every key that is valid.
     _call("GetCallerIdentity", on=CalledOn.ACCOUNT, by=_DOCTOR, why="whose keys these are"),
