@@ -70,8 +70,8 @@ def test_a_failover_that_loses_commits_gives_no_epoch_twice_and_the_old_primary_
         old, new = (f"127.0.0.1:{server.ports[0]}" for server in (primary, standby))
         both = PostgresUrl(f"postgresql://backhaul@{old},{new}/backhaul")
         both = both.with_memory(tmp_path / f"ledger-{both.digest}")
-        with agent_lock(both, "edge1") as seat:
-            ledger = open_ledger(both, create=True, seat=seat)
+        with agent_lock(both, "edge1") as member:
+            ledger = open_ledger(both, create=True, member=member)
             begin(ledger, "t1", KEY)
             first = claim(ledger, "t1")
             assert first is not None
@@ -99,7 +99,7 @@ def test_a_failover_that_loses_commits_gives_no_epoch_twice_and_the_old_primary_
             primary.start()
             # The first of the address takes writes, too; a new connection goes to the other one.
             ledger.close()
-            ledger = open_ledger(both, create=True, seat=seat)
+            ledger = open_ledger(both, create=True, member=member)
             again = claim(ledger, "t1")
             assert again is not None
             assert again.epoch == after.epoch + 1

@@ -12,7 +12,6 @@ from backhaul import cli
 from backhaul.adapters.ledger import open_ledger, opening
 from backhaul.adapters.ledger.opening import servers
 from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
-from backhaul.adapters.ledger.postgres.watch import BEAT_S, DEAD_S, GAP_S, PeerWatch
 from backhaul.core.errors import BadArgument, ConfigurationError, OutageError
 from backhaul.core.ports.ledger_place import PostgresUrl, file_of
 from backhaul.settings.model import Settings
@@ -121,42 +120,3 @@ def test_a_connection_that_does_not_come_about_is_known_by_its_words(words: str,
     assert found.code == code
     assert URL in found.message
     assert found.hint
-
-
-# ---------------------------------------------------------------- the watch
-
-
-def watched(*looks: tuple[float, int]) -> PeerWatch:
-    watch = PeerWatch()
-    for at_s, beats in looks:
-        watch.see(beats, at_s)
-    return watch
-
-
-def standing(start_s: float, end_s: float) -> list[tuple[float, int]]:
-    count = int((end_s - start_s) / BEAT_S) + 1
-    return [(start_s + number * BEAT_S, 7) for number in range(count)]
-
-
-def test_a_counter_that_stands_still_for_the_whole_time_is_that_of_the_dead() -> None:
-    assert not watched(*standing(0, DEAD_S - BEAT_S)).is_dead
-    assert watched(*standing(0, DEAD_S)).is_dead
-
-
-def test_a_counter_that_moves_is_that_of_the_living() -> None:
-    watch = watched(*standing(0, DEAD_S - BEAT_S), (DEAD_S, 8))
-    assert watch.has_moved
-    assert not watch.is_dead
-
-
-def test_nobody_is_dead_after_few_looks() -> None:
-    assert not watched((0, 7), (DEAD_S, 7)).is_dead
-    assert not watched((0, 7), (GAP_S + 1, 7), (DEAD_S + 1, 7)).is_dead
-
-
-def test_a_gap_between_two_looks_begins_the_watch_anew() -> None:
-    """So that nobody is judged over an outage of the database."""
-    before = standing(0, DEAD_S - BEAT_S)
-    back_s = DEAD_S - BEAT_S + GAP_S + 1
-    assert not watched(*before, *standing(back_s, back_s + DEAD_S - BEAT_S)).is_dead
-    assert watched(*before, *standing(back_s, back_s + DEAD_S)).is_dead

@@ -47,7 +47,10 @@ from backhaul.engines.pool import WorkerPool
 
 if TYPE_CHECKING:
     from backhaul.adapters.aws.clients import AwsSession
+    from backhaul.adapters.ledger.postgres.member import Member
+    from backhaul.settings.model import AgentSection
 
+FLEET_VISIBILITY_S = 45  # a dead agent's messages are worked elsewhere after at most so long
 END_S = 30.0  # longest orderly end without a heartbeat of the main thread
 
 
@@ -86,15 +89,15 @@ def run_agent(
     hangup = Hangup(reopen_log, emit)
     with (
         hangup.noted(),
-        agent_lock(context.settings.ledger_place, host_name()) as seat,
+        agent_lock(context.settings.ledger_place, host_name()) as member,
         export.opened(emit),
-        open_ports(context, region, emit, slots, seat=seat) as opened,
+        open_ports(context, region, emit, slots, member=member) as opened,
     ):
         pool = opened.pool
         deadman = Deadman(SystemClock(), context.settings.agent.watchdog_s + END_S, pool.abort)
         opening = AgentQueues(queues, partial(_session, context, opened), emit)
         opening.open()
-        identity = _identity(opened, queues, slots)
+        identity = _identity(member, opened, queues, slots)
         upkeep = Upkeep(context, opened.ledger, reading, emit)
         routes = ConfigurationReload(
             context,
@@ -130,8 +133,8 @@ def run_agent(
         )
         for poller in agent.pollers:
             observer.watch_rest(poller.context.name, poller.is_resting)
-        if seat is not None:
-            seat.on_lost = lambda: agent.request_stop(Stop.NOW)
+        if member is not None:
+            member.on_fenced = lambda: agent.request_stop(Stop.NOW)
         hangup.stop = lambda: agent.request_stop(Stop.DRAIN)
         with stopping_on_signals(agent):
             pool.warm_up()
@@ -140,6 +143,7 @@ def run_agent(
             export.follow(identity, opened.ledger)
             systemd.ready()
             deadman.start()
+            notifier.leads = lambda: opened.ledger.standing.is_leader
             notifier.start(identity)
             hangup.reload = routes.request
             self_pause.follow(opened.ledger, lambda: routes.pause_after)
@@ -152,6 +156,8 @@ def run_agent(
                 notifier.close()
                 if agent.is_stuck:
                     _leave_hard(pool)
+        if member is not None and member.is_fenced:
+            raise member.fenced_off()
     if agent.was_cut_short:
         return ExitCode.INTERRUPTED
     return ExitCode.UNAVAILABLE if agent.totals.gave_up else ExitCode.OK
@@ -181,6 +187,7 @@ def _make_agent(
             drain=drain,
             default_fs=context.default_fs,
             retry=settings.retry,
+            visibility_timeout_s=_visibility_s(opened, settings),
         ),
         randomness=SystemRandomness(),
         abort_transfers=opened.pool.abort,
@@ -196,12 +203,21 @@ def _session(context: Context, opened: Opened, queue: ChosenQueue) -> AwsSession
     return queue.session(context.conf_dir)
 
 
-def _identity(opened: Opened, queues: Sequence[ChosenQueue], slots: int) -> AgentIdentity:
+def _visibility_s(opened: Opened, settings: AgentSection) -> int:
+    """As it is set; unset it is short where other agents wait for what this one leaves behind."""
+    is_set = "visibility_timeout_s" in settings.model_fields_set
+    is_shared = opened.ledger.standing.is_shared and not is_set
+    return FLEET_VISIBILITY_S if is_shared else settings.visibility_timeout_s
+
+
+def _identity(
+    member: Member | None, opened: Opened, queues: Sequence[ChosenQueue], slots: int
+) -> AgentIdentity:
     """Of this start of this process."""
     return AgentIdentity(
-        id=uuid.uuid4().hex,
+        id=uuid.uuid4().hex if member is None else member.id,
         host=host_name(),
-        owner=opened.ledger.owner.text,
+        owner=opened.ledger.owner.text if member is None else member.process.text,
         version=__version__,
         queue=", ".join(one.label for one in queues),
         region=", ".join(dict.fromkeys(one.region for one in queues)),

@@ -41,7 +41,7 @@ from backhaul.worker import WorkerConfiguration
 
 if TYPE_CHECKING:
     from backhaul.adapters.aws.clients import AwsSession
-    from backhaul.adapters.ledger.postgres.seat import AgentSeat
+    from backhaul.adapters.ledger.postgres.member import Member
     from backhaul.adapters.ledger.store import SqlLedger
 
 from backhaul.app.context import Context
@@ -73,14 +73,14 @@ def open_ports(
     workers: int,
     *,
     is_warm: bool = False,
-    seat: AgentSeat | None = None,
+    member: Member | None = None,
 ) -> Iterator[Opened]:
     """Workers, ledger and clients; closed in reverse order.
 
     Args:
         is_warm: Start one worker at once: it loads its libraries while this process loads its own,
             opens the ledger, creates its clients and lists the source.
-        seat: The agent's, as `agent_lock` yields it.
+        member: The agent, as `agent_lock` yields it.
 
     Raises:
         ConfigurationError: E_LEDGER_PLACE, or another fault of the ledger.
@@ -107,7 +107,7 @@ def open_ports(
 
         aws = AwsSession(region, S3aConfiguration.loader(context.conf_dir))
         ledger = opened.enter_context(
-            closing(open_ledger(place, create=True, host=host_name(), seat=seat))
+            closing(open_ledger(place, create=True, host=host_name(), member=member))
         )
         standbys = standbys_of(place) if seat is not None else None
         if standbys is not None and standbys.is_async:
@@ -129,7 +129,9 @@ def open_ports(
             emit=emit,
             budgets=budgets,
             cluster=make_cluster(context, pool.wait_for_abort),
+            standing=ledger.standing,
         )
+        pool.require = ledger.standing.require
         gc.freeze()  # the garbage collector skips what was imported
         gc.set_threshold(GC_EVERY)
         yield Opened(ports=ports, budgets=budgets, pool=pool, ledger=ledger, aws=aws)

@@ -54,6 +54,7 @@ class Replying:
             emit=emit,
             chance=random.SystemRandom().random,
             sends=lambda: self._sends,
+            leads=lambda: ledger.standing.is_leader,
         )
         self._sender.start()
 

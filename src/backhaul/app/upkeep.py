@@ -25,6 +25,7 @@ class Upkeep:
 
     def __init__(self, context: Context, ledger: SqlLedger, reading: Lock, emit: Emit) -> None:
         self._make_watch = partial(make_watch, ledger=ledger, turn=reading, emit=emit)
+        self._standing = ledger.standing
         self._expectations = context.expectations
         self._watch = self._make_watch(context)
         self._pruner = Pruner(ledger, SystemClock(), context.settings.retention.objects_kept)
@@ -36,10 +37,11 @@ class Upkeep:
             self._watch = self._make_watch(context)
 
     def turn(self) -> None:
-        """A step of each.
+        """A step of each, by the one agent that does it for all.
 
         Raises:
             BackhaulError: The ledger.
         """
-        self._watch.turn()
-        self._pruner.turn()
+        if self._standing.is_leader:
+            self._watch.turn()
+            self._pruner.turn()

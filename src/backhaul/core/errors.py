@@ -202,3 +202,12 @@ class ConfigurationError(BackhaulError):
 
 class LedgerDamaged(ConfigurationError):
     """The ledger is damaged or was edited: the process ends, and no message is spent on it."""
+
+
+class FencedOff(ConfigurationError):
+    """Others on the ledger took this process for gone, and have what it worked on.
+
+    It ends, judges no message, and is to be started again: as a new one, which may work.
+    """
+
+    exit_code = ExitCode.LOCKED

@@ -67,6 +67,7 @@ class WorkerPool:
         self._is_aborted = False
         self._aborted = threading.Event()
         self._prober = Prober(self._process)
+        self.require: Callable[[], None] = lambda: None
         self._idle = threading.Thread(target=self._end_idle, name="idle-workers", daemon=True)
 
     def warm_up(self) -> None:
@@ -86,6 +87,7 @@ class WorkerPool:
                 filesystem,
                 self._settings.stall_timeout_s,
                 probe=lambda root, endpoint: self._prober.probe(filesystem, user, root, endpoint),
+                require=self.require,
             )
             try:
                 yield session

@@ -56,6 +56,20 @@ class Worker(Protocol):
         """How it ended, for people."""
 
 
+# What is renamed or removed is so for every process; bytes into the own staging are not.
+_SEEN_BY_OTHERS: frozenset[object] = frozenset(
+    {
+        TargetOperations.publish_tree,
+        TargetOperations.publish_files,
+        TargetOperations.remove_staging,
+        TargetOperations.fence,
+        TargetOperations.fence_keeping,
+        TargetOperations.take_over,
+        TargetOperations.prune,
+    }
+)
+
+
 class WorkerSession(TargetCalls):
     """Implements `ports.TargetSession`; used by one thread.
 
@@ -71,6 +85,7 @@ class WorkerSession(TargetCalls):
         stall_timeout_s: float,
         *,
         probe: Callable[[str | None, Endpoint | None], Sequence[OutageError]] | None = None,
+        require: Callable[[], None] = lambda: None,
     ) -> None:
         self._worker = worker
         self._exchange = worker.exchange
@@ -83,6 +98,7 @@ class WorkerSession(TargetCalls):
         self._objects = 0
         self._staging: Conversation | None = None
         self._probe = probe
+        self._require = require
         self.fault = ""
 
     @property
@@ -133,6 +149,8 @@ class WorkerSession(TargetCalls):
     ) -> Result:
         """One call to its answer; a staging call may be open meanwhile and goes on."""
         self._refuse_use_after_fault()
+        if operation in _SEEN_BY_OTHERS:
+            self._require()
         # Until the answer is here the pipe is of no use to another call: a Ctrl-C in between may
         # have cut a message in two.
         self.fault = "interrupted"

@@ -18,6 +18,7 @@ from backhaul.adapters.ledger.daily.adding import add_of_transfer
 from backhaul.adapters.ledger.outbox import writing
 from backhaul.adapters.ledger.plans import append, drop_plan, prove
 from backhaul.adapters.ledger.schema import destinations, put
+from backhaul.adapters.ledger.schema import transfers as transfers_table
 from backhaul.adapters.ledger.session import WriteSession
 from backhaul.core.cost.egress import EgressCount
 from backhaul.core.model import Assignment, Location, TransferState
@@ -35,6 +36,14 @@ _IN_THE_WAY = union_all(
     select(destinations).where(
         destinations.c.owner_transfer.is_not(None), destinations.c.uri != bindparam("of_uri")
     ),
+)
+_OF_ROUTE = (
+    select(transfers_table.c.id, destinations.c.owner)
+    .join(transfers_table, transfers_table.c.id == destinations.c.owner_transfer)
+    .where(
+        transfers_table.c.route == bindparam("of_route"),
+        transfers_table.c.id != bindparam("of_transfer"),
+    )
 )
 _OF_TRANSFER = destinations.c.owner_transfer == bindparam("of_transfer")
 _RELEASE = update(destinations).where(_OF_TRANSFER).values(_NO_OWNER)
@@ -68,7 +77,7 @@ class SqlDestinations(WriteSession):
         with self._transaction() as tx:
             transfer = self._mine(tx, transfer_id)
             is_taken, row, dead = self._look(tx, transfer_id, destination)
-            if is_taken:
+            if is_taken or self._is_full(tx, transfer_id, assignment):
                 return None
             open_jobs = jobs.open_jobs_at(tx, transfer_id, destination)
             root = staging_root(staging_anchor, destination)
@@ -126,6 +135,19 @@ class SqlDestinations(WriteSession):
                 return True, own, []
             dead.append(row["uri"])
         return False, own, dead
+
+    def _is_full(self, tx: Connection, transfer_id: str, assignment: Assignment) -> bool:
+        """Whether the route's limit is reached by all agents on this ledger together.
+
+        Exact, as each claim is made under the lock of all writers. One agent alone counts earlier,
+        in `core.requests.admission`.
+        """
+        most = assignment.limits.in_flight
+        if most is None or not self.standing.is_shared:
+            return False
+        others = {"of_route": assignment.route, "of_transfer": transfer_id}
+        owners = tx.execute(_OF_ROUTE, others).all()
+        return sum(self._is_live(one.id, one.owner) for one in owners) >= most
 
     def _take(
         self, tx: Connection, transfer_id: str, destination: Location, claimed: Claimed

@@ -10,12 +10,22 @@ import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-# Before the text of an owner that the ledger's next agent has found to be gone.
-GONE = "gone/"
 _PROC = Path("/proc")
 _STATE, _START = 0, 19  # fields 3 and 22, counted after the command name
 _GONE = frozenset("ZXx")  # killed and not yet collected by its parent: it runs no line any more
+
+
+class LedgerOwner(Protocol):
+    """Who writes a ledger, as its rows name it."""
+
+    @property
+    def text(self) -> str:
+        """What the rows have."""
+
+    def is_alive(self, text: str) -> bool:
+        """Whether the owner written down as `text` may still act; called in a transaction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +67,6 @@ class Owner:
         That is so for another host, for a text that is no owner, and where the kernel hides the
         processes of other users (`hidepid` of /proc).
         """
-        if text.startswith(GONE):
-            return False
         parts = text.rsplit(":", 3)
         if len(parts) != len(("host", "boot_id", "pid", "start")):
             return None

@@ -291,5 +291,6 @@ def begun(row: Mapping[Any, Any], *, is_live: bool) -> AttemptStart:
         code=row["code"],
         reason=row["reason"],
         has_dead_letter=row["has_letter"],
+        owner=row["owner"],
         egress=Egress(row["egress_copy"], row["egress_retry"], row["egress_verify"]),
     )

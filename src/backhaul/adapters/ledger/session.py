@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, RowMapping, select
 from backhaul.adapters.ledger import rows, transfers
 from backhaul.adapters.ledger.dialects.commits import SharedCommits
 from backhaul.adapters.ledger.dialects.database import Database
-from backhaul.adapters.ledger.owner import Owner
+from backhaul.adapters.ledger.owner import LedgerOwner
 from backhaul.adapters.ledger.schema import meta
 
 
@@ -28,10 +28,12 @@ class WriteSession:
     Attributes:
         ledger_id: 16 hex digits drawn when the ledger was made.
         owner: This process, as other processes see it.
+        standing: What it may do beside them.
     """
 
-    def __init__(self, engine: Engine, database: Database, owner: Owner) -> None:
+    def __init__(self, engine: Engine, database: Database, owner: LedgerOwner) -> None:
         self.owner = owner
+        self.standing = database.standing
         self._database = database
         self._engine = engine
         self._working: set[str] = set()  # changes inside transactions, together with the row
@@ -44,6 +46,7 @@ class WriteSession:
         """Release the database; safe to repeat."""
         self._commits.close()
         self._engine.dispose()
+        self._database.close()
 
     def observe_commits(self, receiver: Callable[[float], None]) -> None:
         """From now on `receiver` gets the seconds of each commit; it must not raise."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from math import ceil
 
 from backhaul.core import facts
 from backhaul.core.agent.context import AgentContext
@@ -38,7 +39,7 @@ from backhaul.core.transfer.outages import WAIT_MOST_S
 from backhaul.core.transfer.outcome import Budget, Disposition, Verdict, after_failure
 
 BUSY_WAIT_S = 1.0
-ELSEWHERE_WAIT_S = 30  # for a transfer that another process works on
+ELSEWHERE_MOST_S = 900  # for a transfer that another process works on
 
 
 class RecordAttempts:
@@ -271,7 +272,7 @@ class RecordAttempts:
         """Wait for a busy destination or route; True when the message was returned to SQS."""
         if self._start is not None and self._start.is_live:
             # Another process on this ledger has this very message; it will settle it.
-            return_later(self._context, self._message, ELSEWHERE_WAIT_S)
+            return_later(self._context, self._message, self._elsewhere_s(self._start.owner))
             return True
         refund(self._context, self._start, TransferState.WAITING, BUSY)
         self._context.emit(
@@ -282,6 +283,12 @@ class RecordAttempts:
             )
         )
         return self._pause(BUSY_WAIT_S)
+
+    def _elsewhere_s(self, owner: str | None) -> int:
+        """How long to leave it to this owner: each receive is one of those that SQS allows."""
+        wait_s = self._context.ports.standing.elsewhere_s(owner)
+        times = self._context.times_elsewhere(self._message.message_id)
+        return min(ELSEWHERE_MOST_S, ceil(wait_s) << min(times, 8))
 
     def _leave_paused(self, error: RoutePaused) -> RecordOutcome:
         """Leave the slot until the route is resumed; nothing is spent."""
@@ -338,7 +345,7 @@ class RecordAttempts:
         if start.state is TransferState.DEAD:
             return RecordOutcome(dead=dead, is_copied=start.has_dead_letter)
         if is_taken_over(context, start, message, error):
-            return_later(context, message, ELSEWHERE_WAIT_S)
+            return_later(context, message, self._elsewhere_s(None))
             return None
         if verdict.disposition is Disposition.DEAD:
             return dead_letter(context, message, dead)

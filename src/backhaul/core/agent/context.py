@@ -24,6 +24,7 @@ from backhaul.core.requests.pauses import PausedRoutes
 from backhaul.core.requests.policy import Policy
 
 _T = TypeVar("_T")
+ELSEWHERE_KEPT = 10_000  # messages
 
 # Of a call that settles a message, where other queues need the slot: some 40 s. What is not settled
 # then comes back when its timeout ends, and is settled by its next delivery.
@@ -42,6 +43,7 @@ class AgentContext:
         pauses: Routes whose transfers may not begin.
         totals: What this run did so far.
         due_back: Ids of messages returned for a later try, and when SQS shows each at the latest.
+        elsewhere: How often a message was found to be worked on by another process, by id.
         call_numbers: For the calls that `until_answered` repeats.
     """
 
@@ -59,6 +61,7 @@ class AgentContext:
     pauses: PausedRoutes
     totals: RunTotals = field(default_factory=RunTotals)
     due_back: dict[str, float] = field(default_factory=dict)
+    elsewhere: dict[str, int] = field(default_factory=dict)
     call_numbers: Iterator[int] = field(default_factory=count)
 
     @property
@@ -68,6 +71,15 @@ class AgentContext:
     @property
     def clock(self) -> Clock:
         return self.ports.clock
+
+    def times_elsewhere(self, message_id: str) -> int:
+        """How often this was called for the message before."""
+        with self.stopper.changed:
+            if len(self.elsewhere) >= ELSEWHERE_KEPT:
+                self.elsewhere.clear()
+            times = self.elsewhere.get(message_id, 0)
+            self.elsewhere[message_id] = times + 1
+        return times
 
     def chance(self) -> float:
         """0.0 to 1.0, for the jitter of a delay."""

@@ -2,7 +2,8 @@
 
     failed          after `RetryPolicy.delay_s` (`core.backoff`): by default 5 s, doubled by each
                     failure up to 900 s, the upper half of it random
-    elsewhere       after 30 s: another process has the transfer (`attempts`)
+    elsewhere       after 30 s, or the rest of the watch over the process that has the transfer
+                    (`core.fleet.liveness`); each time twice as long (`attempts`)
     dead            after 300 s, where SQS refused the dead letter (`dead_lettering`); as late as
                     SQS allows, where there is no dead-letter queue (`delivery`)
     stopping        at once, unspent (`hand_back`)
@@ -46,7 +47,12 @@ def give_back(
 
 
 def show_after(context: AgentContext, message: Message, delay_s: int) -> None:
-    """Change the visibility timeout; `message` is the newest delivery, released by the keeper."""
+    """Change the visibility timeout; `message` is the newest delivery, released by the keeper.
+
+    Not by an agent that others took for gone: they may have the message by now, and keep it hidden.
+    """
+    if context.ports.standing.is_fenced:
+        return
     try:
         context.until_queue_answers(lambda: context.queue.extend(message, delay_s))
     except VisibilityLost as lost:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from backhaul.core.fleet.standing import Alone, Standing
 from backhaul.core.ports.budgets import EgressGate
 from backhaul.core.ports.cluster import Cluster
 from backhaul.core.ports.ledger import Ledger
@@ -19,6 +20,7 @@ class Ports:
     Attributes:
         cluster: None where no ResourceManager is configured.
         budgets: None: nothing limits what leaves S3.
+        standing: What this process may do beside others on its ledger.
     """
 
     store: ObjectStore
@@ -28,3 +30,4 @@ class Ports:
     emit: Emit
     cluster: Cluster | None = None
     budgets: EgressGate | None = None
+    standing: Standing = field(default_factory=Alone)

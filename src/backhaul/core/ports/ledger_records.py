@@ -82,6 +82,7 @@ class AttemptStart:
         was_changed: Another body came under this id before; this transfer is of the new body.
         has_dead_letter: It is dead, and its dead letter was sent.
         is_takeover: Another process began it and ended without settling it.
+        owner: The process at work on it, or that was last.
         egress: What earlier attempts read from S3, as far as they recorded it.
     """
 
@@ -101,6 +102,7 @@ class AttemptStart:
     was_changed: bool = False
     has_dead_letter: bool = False
     is_takeover: bool = False
+    owner: str | None = None
     egress: Egress = field(default_factory=Egress)
 
 

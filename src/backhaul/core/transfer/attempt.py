@@ -14,7 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from backhaul.core.errors import BackhaulError, LedgerDamaged, SourceChanged, TakenOver
+from backhaul.core.errors import (
+    BackhaulError,
+    FencedOff,
+    LedgerDamaged,
+    SourceChanged,
+    TakenOver,
+)
 from backhaul.core.model import STAGING_NAME, Assignment, EvidencePlace, TransferState
 from backhaul.core.ports import AttemptStart, Ports, StageTask
 from backhaul.core.requests.policy import Policy
@@ -104,6 +110,7 @@ class Attempt:
 
         Raises:
             LedgerDamaged: No message is judged by such a ledger.
+            FencedOff: Nor by a process that others took for gone.
             TakenOver: Another process has begun the transfer since.
             OutageError: `ledger`: a changed source could not be recorded.
         """
@@ -113,7 +120,7 @@ class Attempt:
                 verdict = self._work()
             except OwnershipLost:
                 verdict = WAIT
-            except LedgerDamaged:
+            except (LedgerDamaged, FencedOff):
                 raise
             except BackhaulError as error:
                 verdict = self._failed(self._worker.watch.judged(error))

@@ -15,6 +15,7 @@ from sqlalchemy.exc import MultipleResultsFound, NoResultFound, SQLAlchemyError
 
 from backhaul.adapters.ledger.schema import WrongValue
 from backhaul.core.errors import BackhaulError, LedgerDamaged, PermanentError
+from backhaul.core.fleet.standing import Alone, Standing
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -80,6 +81,14 @@ class Database(ABC):
             OutageError: `ledger`: that cannot be learnt now.
         """
         return False
+
+    @property
+    def standing(self) -> Standing:
+        """Of the process that writes."""
+        return Alone()
+
+    def close(self) -> None:  # noqa: B027 - most have nothing else to release
+        """Its session is over."""
 
     @abstractmethod
     def is_in_transaction(self, driver: Any) -> bool:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 REVISIONS = (
     *("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010"),
     *("0011", "0012", "0013", "0014", "0015", "0016", "0017", "0018", "0019", "0020"),
-    *("0021", "0022"),
+    *("0021", "0022", "0023"),
 )
 HEAD = REVISIONS[-1]
 STAMP = "alembic_version"
@@ -79,8 +79,12 @@ def require_current(revision: str | None, name: str) -> None:
         )
 
 
-def upgrade(engine: Engine) -> None:
-    """Take all steps that are missing, in one transaction."""
+def upgrade(engine: Engine, lock: Callable[[Connection], object] = lambda _tx: None) -> None:
+    """Take all steps that are missing, in one transaction.
+
+    Args:
+        lock: Called at its beginning: no other process migrates until its end.
+    """
     from importlib.resources import files  # noqa: PLC0415
 
     from alembic import command  # noqa: PLC0415 - slow, see above
@@ -89,5 +93,6 @@ def upgrade(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(files("backhaul") / "migrations"))
     with engine.begin() as connection:
+        lock(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, HEAD)

@@ -17,7 +17,7 @@ from backhaul.core.errors import ConfigurationError
 from backhaul.core.ports.ledger_place import LedgerPlace, PostgresUrl
 
 if TYPE_CHECKING:
-    from backhaul.adapters.ledger.postgres.seat import AgentSeat
+    from backhaul.adapters.ledger.postgres.member import Member
     from backhaul.adapters.ledger.postgres.standbys import Standbys
 
 
@@ -29,7 +29,7 @@ def open_ledger(
     owner: Owner | None = None,
     busy_timeout_s: float = BUSY_TIMEOUT_S,
     migrates: bool = True,
-    seat: AgentSeat | None = None,
+    member: Member | None = None,
 ) -> SqlLedger:
     """Open the ledger for writing and bring its schema up to date.
 
@@ -41,7 +41,7 @@ def open_ledger(
         owner: The writing process; default this one. For tests.
         busy_timeout_s: How long to wait for a lock of a file.
         migrates: False: refuse an older schema, which a running agent may be using.
-        seat: What `agent_lock` yielded.
+        member: What `agent_lock` yielded.
 
     Raises:
         ConfigurationError: E_LEDGER_MISSING, E_LEDGER_CORRUPT, E_LEDGER_NEWER; E_LEDGER_OLDER
@@ -50,7 +50,7 @@ def open_ledger(
     """
     if isinstance(place, PostgresUrl):
         ledger: SqlLedger = _servers().open_server(
-            place, create=create, host=host, owner=owner, migrates=migrates, seat=seat
+            place, create=create, host=host, owner=owner, migrates=migrates, member=member
         )
         return ledger
     return files.open_file(
@@ -100,19 +100,20 @@ def find_reader(
 
 
 @contextmanager
-def agent_lock(place: LedgerPlace, host: str | None = None) -> Iterator[AgentSeat | None]:
-    """This process is the ledger's one agent in the block.
+def agent_lock(place: LedgerPlace, host: str | None = None) -> Iterator[Member | None]:
+    """This process is an agent of the ledger in the block: of a file the only one.
 
     Yields:
-        The seat of a ledger on PostgreSQL, for `open_ledger`; None where the kernel has the locks.
+        What it is among those of a ledger on PostgreSQL, for `open_ledger`; None where the kernel
+        has the locks.
 
     Raises:
         LedgerLocked: E_LEDGER_IN_USE.
         ConfigurationError, OutageError: As `open_ledger`.
     """
     if isinstance(place, PostgresUrl):
-        with _servers().server_seat(place, host) as seat:
-            yield seat
+        with _servers().server_member(place, host) as member:
+            yield member
     else:
         with file_lock(place):
             yield None

@@ -10,8 +10,13 @@ from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.postgres import migrate
 from backhaul.adapters.ledger.postgres.engine import reading_engine, writing_engine
 from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
-from backhaul.adapters.ledger.postgres.seat import AgentSeat, make_rows
+from backhaul.adapters.ledger.postgres.member import AGENT, COMMAND, Member
 from backhaul.adapters.ledger.postgres.standbys import Standbys, seen
+from backhaul.adapters.ledger.postgres.upgrade import (
+    FIRST_WITH_MEMBERS,
+    make_rows,
+    wait_for_nobody,
+)
 from backhaul.adapters.ledger.reading.reader import LedgerReader
 from backhaul.adapters.ledger.store import SqlLedger
 from backhaul.core.errors import ConfigurationError
@@ -28,63 +33,70 @@ def open_server(
     host: str | None = None,
     owner: Owner | None = None,
     migrates: bool = True,
-    seat: AgentSeat | None = None,
+    member: Member | None = None,
 ) -> SqlLedger:
     """As `places.open_ledger`.
 
     Args:
         create: Make the tables in an empty database.
-        host: As there, likewise `owner`, `migrates` and `seat`.
+        host: As there, likewise `owner` and `migrates`.
+        member: The agent; None: a command, which is a member of its own until it is closed.
 
     Raises:
         ConfigurationError: E_LEDGER_MISSING, E_LEDGER_CORRUPT, E_LEDGER_NEWER, E_LEDGER_ENCODING,
             E_LEDGER_ADDRESS; E_LEDGER_OLDER unless it migrates.
         OutageError: `ledger`: away, locked, full, read-only, no login, no connection.
     """
-    database = PostgresDatabase(url, seat)
-    engine = writing_engine(url, is_agent=seat is not None)
+    database = PostgresDatabase(url)
+    engine = writing_engine(url, is_agent=member is not None)
     try:
         with database.mapped():
             if not create:
                 _require_tables(engine, database)
             _make(engine, database, migrates=migrates)
-            return SqlLedger(engine, database, owner or Owner.current(host))
+            if member is None:
+                member = Member(url, database, COMMAND, owner or Owner.current(host))
+                database = PostgresDatabase(url, member, leaves=True)
+                member.join()
+                member.keep()
+            else:
+                database = PostgresDatabase(url, member)
+            return SqlLedger(engine, database, member)
     except BaseException:
         engine.dispose()
+        database.close()
         raise
 
 
 @contextmanager
-def server_seat(url: PostgresUrl, host: str | None) -> Iterator[AgentSeat]:
-    """This process is the ledger's one agent in the block.
-
-    It waits until the last agent is known to be gone: at most `watch.DEAD_S` and a look more.
+def server_member(url: PostgresUrl, host: str | None) -> Iterator[Member]:
+    """This process is one of the ledger's agents in the block.
 
     Raises:
-        LedgerLocked: E_LEDGER_IN_USE.
+        LedgerLocked: E_LEDGER_IN_USE: the schema is older, and others use it.
         ConfigurationError, OutageError: As `open_server`.
     """
     database = PostgresDatabase(url)
     engine = writing_engine(url, is_agent=True)
     try:
         with database.mapped():
-            if migrate.stamped(engine, database.name) is None:
-                migrate.bring_to_head(engine, database.name)
-            with engine.begin() as tx:  # whoever made the tables may have died before this
-                make_rows(tx)
-        seat = AgentSeat(engine, database, Owner.current(host))
-        seat.take()
-    except BaseException:
-        engine.dispose()
-        raise
-    try:
-        yield seat
+            _make(engine, database, migrates=True)
     finally:
-        seat.give_back()
+        engine.dispose()
+    member = Member(url, database, AGENT, Owner.current(host))
+    try:
+        member.join()
+        member.keep()
+        yield member
+    finally:
+        member.leave()
 
 
 def _make(engine: Engine, database: PostgresDatabase, *, migrates: bool) -> None:
     if migrates:
+        found = migrate.stamped(engine, database.name)
+        if found is not None and FIRST_WITH_MEMBERS <= found < migrate.HEAD:
+            wait_for_nobody(engine, database.name)
         migrate.bring_to_head(engine, database.name)
     else:
         migrate.check_current(engine, database.name)

@@ -94,6 +94,19 @@ class _ByteOrder(PGTypeCompiler):
         return f'{plain} COLLATE "C"' if is_column else plain
 
 
+def open_connection(url: PostgresUrl, memory: PrimaryMemory) -> psycopg.Connection[Any]:
+    """A connection that begins nothing on its own, to the newest primary of the address.
+
+    Raises:
+        psycopg.Error
+        ConfigurationError: As `connection_values`.
+        OutageError: `ledger`: as `PrimaryMemory` has it.
+    """
+    values = connection_values(url)
+    hosts = single_hosts(values)
+    return _connection(values) if len(hosts) == 1 else _newest(hosts, memory)
+
+
 def _engine(
     url: PostgresUrl,
     begin: str,
@@ -102,17 +115,11 @@ def _engine(
     pool: type[Any],
     **options: Any,
 ) -> Engine:
-    values = connection_values(url)
-
-    def connect() -> BoundedConnection:
-        hosts = single_hosts(values)
-        if len(hosts) == 1:
-            return _connection(values)
-        return _newest(hosts, memory)
+    connection_values(url)  # what is wrong with it is found here
 
     engine = create_engine(
         "postgresql+psycopg://",
-        creator=connect,
+        creator=lambda: open_connection(url, memory),
         poolclass=pool,
         use_native_hstore=False,
         **options,

@@ -6,7 +6,7 @@ Source: https://www.postgresql.org/docs/15/errcodes-appendix.html.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -15,10 +15,18 @@ from sqlalchemy import Connection, Engine, func, select
 from backhaul.adapters.ledger.dialects.database import Database, ServerTransaction
 from backhaul.adapters.ledger.postgres import outcome
 from backhaul.adapters.ledger.postgres.moment import ServerMoment, current
-from backhaul.adapters.ledger.postgres.seat import AgentSeat
-from backhaul.adapters.ledger.schema import meta
-from backhaul.core.errors import BackhaulError, LedgerDamaged, OutageError, PermanentError
+from backhaul.core.errors import (
+    BackhaulError,
+    DestinationBusy,
+    LedgerDamaged,
+    OutageError,
+    PermanentError,
+)
+from backhaul.core.fleet.standing import Alone, Standing
 from backhaul.core.ports.ledger_place import PostgresUrl
+
+if TYPE_CHECKING:
+    from backhaul.adapters.ledger.postgres.member import Member
 
 _AWAY = ("E_LEDGER_AWAY", "cannot be reached")
 _LOCKED = ("E_LEDGER_LOCKED", "stayed locked by another process")
@@ -69,27 +77,29 @@ _BY_WORDS = (
     ("no more connections", _BUSY),
     ("read-only", _READONLY),
 )
-# One row that every writer locks first: as with SQLite, what a transaction decides it decides on
-# what all before it have committed.
-_LOCK = select(meta.c.value).where(meta.c.name == "agent_seat").with_for_update()
 _DAMAGED = ("XX001", "XX002", "42P01", "42703")
 _TOO_LARGE = "54000"
+_OVERLAP = "23P01"  # of the constraint `no_overlap`
 
 
 class PostgresDatabase(Database):
     """The database at an address.
 
     Args:
-        seat: Of the agent whose transactions these are; None: of a command.
+        member: Whose transactions these are; None: nothing is written but tables.
+        leaves: Its session is all that the member is for.
     """
 
     driver_errors = (psycopg.Error,)
     # A key of a B-tree is at most 2,704 bytes, and the longest of ours has an object's key, too.
     key_bytes_most = 1500
 
-    def __init__(self, url: PostgresUrl, seat: AgentSeat | None = None) -> None:
+    def __init__(
+        self, url: PostgresUrl, member: Member | None = None, *, leaves: bool = False
+    ) -> None:
         self.url = url
-        self._seat = seat
+        self._member = member
+        self._leaves = leaves
         self.name = str(url)
         self._waits_for_standby = False  # a COMMIT of this process, which keeps the lock
 
@@ -111,11 +121,18 @@ class PostgresDatabase(Database):
             self._waits_for_standby = unknown.code == "E_LEDGER_STANDBY"
             raise unknown from error
 
+    @property
+    def standing(self) -> Standing:
+        return Alone() if self._member is None else self._member
+
     def lock(self, connection: Connection) -> None:
-        if self._seat is None:
-            connection.execute(_LOCK).scalar_one()
-        else:
-            self._seat.check(connection)
+        if self._member is None:
+            raise AssertionError("only a member writes")
+        self._member.check(connection)
+
+    def close(self) -> None:
+        if self._leaves and self._member is not None:
+            self._member.leave()
 
     def is_in_transaction(self, driver: Any) -> bool:
         idle = {TransactionStatus.IDLE, TransactionStatus.UNKNOWN}
@@ -142,6 +159,8 @@ class PostgresDatabase(Database):
                 f"{self.name} cannot hold a path of this length: {detail}",
                 hint="shorten the destination",
             )
+        if state == _OVERLAP:
+            return DestinationBusy("E_DST_BUSY", f"{self.name} has an owner there: {detail}")
         if state in _DAMAGED:
             return LedgerDamaged(
                 "E_LEDGER_CORRUPT",

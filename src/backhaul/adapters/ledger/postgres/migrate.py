@@ -5,7 +5,13 @@ from __future__ import annotations
 from sqlalchemy import Connection, Engine, text
 
 from backhaul.adapters.ledger.dialects import migrate
+from backhaul.adapters.ledger.dialects.migrate import HEAD
 from backhaul.core.errors import ConfigurationError
+
+__all__ = ["HEAD", "bring_to_head", "check_current", "stamped"]
+
+# Two agents may start at the same time: the second one then finds what the first has made.
+_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(5316840977021)"
 
 
 def bring_to_head(engine: Engine, name: str) -> None:
@@ -17,7 +23,7 @@ def bring_to_head(engine: Engine, name: str) -> None:
     """
     _check_encoding(engine, name)
     if stamped(engine, name) != migrate.HEAD:
-        migrate.upgrade(engine)
+        migrate.upgrade(engine, lambda tx: tx.execute(text(_ONE_AT_A_TIME)))
 
 
 def check_current(engine: Engine, name: str) -> None:

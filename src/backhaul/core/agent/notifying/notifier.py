@@ -63,6 +63,9 @@ class Notifier:
         health: As it is now, for everyone.
         transfer: What is known of a transfer under way; called before that is forgotten.
         emit: Where its own facts go.
+
+    Attributes:
+        leads: Whether this agent reports the health, which all on the ledger share.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Notifier:
         clock: Clock,
         emit: Emit,
     ) -> None:
+        self.leads: Callable[[], bool] = lambda: True
         self._targets = targets
         self._health = health
         self._transfer = transfer
@@ -185,7 +189,9 @@ class Notifier:
         """Look at the health, and send what is due."""
         plan, health = self._plans[target.rules.name], self._health(identity)
         with self._changed:
-            plan.observe(health, self._clock.monotonic())
+            # Deaths are told by the agent that found them, the health of all by one of them.
+            if self.leads():
+                plan.observe(health, self._clock.monotonic())
             notification = plan.due(self._clock.monotonic(), self._clock.now(), is_last=is_last)
         self._save()
         if notification is not None:

@@ -36,6 +36,7 @@ class ReplySender:
         find: The target of a name as it is configured now; None: there is none.
         chance: 0.0 to 1.0, for jitter.
         sends: Whether any route sends replies now; the ledger may have some of earlier routes.
+        leads: Whether this is the one process on the ledger that delivers.
     """
 
     def __init__(
@@ -48,9 +49,11 @@ class ReplySender:
         chance: Callable[[], float],
         patience: ReplyPatience | None = None,
         sends: Callable[[], bool] = lambda: True,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
         self._ledger = ledger
         self._sends = sends
+        self._leads = leads
         self._clock = clock
         self._emit = emit
         self._new_lane = partial(
@@ -77,6 +80,8 @@ class ReplySender:
 
     def offer(self, due: DueReply) -> None:
         """One that this process has just written: its target gets it soon."""
+        if not self._leads():
+            return  # who leads finds it in the ledger
         with self._changed:
             self._worked(due.reply.target).lane.offer(due)
             self._has_news = True
@@ -145,7 +150,7 @@ class ReplySender:
     def _look(self) -> None:
         """Set the thread of each target to work that has a reply due in the ledger."""
         now_s = self._looked_s = self._clock.monotonic()
-        if not self._note_busy():
+        if not self._note_busy() or not self._leads():
             return
         try:
             if now_s - self._holds_looked_s >= HOLDS_EVERY_S:

@@ -1,0 +1,1 @@
+"""Who writes a ledger that several processes share."""

@@ -1,0 +1,26 @@
+"""The processes that write one ledger on PostgreSQL; with a file the kernel knows them."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Table, Text
+
+from backhaul.adapters.ledger.schema import UtcTime, metadata
+
+# In force: neither ended nor judged. Who is not may write nothing, and owns nothing.
+members = Table(
+    "members",
+    metadata,
+    Column("id", Text, primary_key=True),  # of one start of one process: its incarnation
+    Column("kind", Text, nullable=False),  # `agent`, `command`
+    Column("host", Text, nullable=False),
+    # Its namespace of process numbers, a blank, `Owner.text`: for who is on the same machine.
+    Column("process", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("beats", BigInteger, nullable=False),  # the counter that the others look at
+    Column("beat_at", UtcTime, nullable=False),  # by the database's clock, for people
+    Column("started_at", UtcTime, nullable=False),
+    Column("ended_at", UtcTime),
+    Column("judged_at", UtcTime),  # dead, by another member
+    Column("judged_by", Text),
+    sqlite_with_rowid=False,
+)

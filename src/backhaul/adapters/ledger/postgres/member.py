@@ -1,0 +1,231 @@
+"""This process among those that write one ledger on PostgreSQL.
+
+Its id is new at every start: the name of a host identifies nobody. It raises a counter, looks at
+those of the others, and judges who is gone (`core.fleet.liveness`). Each transaction that writes
+first takes the lock of all writers and finds its own id in force, or does nothing: so a process
+that was suspended, and whose work others took meanwhile, changes nothing any more.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backhaul import __version__
+from backhaul.adapters.ledger.owner import Owner
+from backhaul.adapters.ledger.postgres.pulse import IN_FORCE, LOCK_ROW, Pulse
+from backhaul.core.errors import BackhaulError, FencedOff, OutageError
+from backhaul.core.fleet.liveness import BEAT_S, TRUST_S, Liveness
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from backhaul.adapters.ledger.dialects.database import Database
+    from backhaul.core.ports.ledger_place import PostgresUrl
+
+AGENT, COMMAND = "agent", "command"
+AGAIN_S = 1.0  # after a beat that failed
+_CHECK = f"""
+SELECT value FROM meta WHERE name = '{LOCK_ROW}' FOR UPDATE;
+SELECT id, process FROM members WHERE {IN_FORCE}
+"""  # noqa: S608 - of constants
+
+
+def since_boot_s() -> float:
+    """Monotonic, and it goes on while the machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Member:
+    """`core.fleet.standing.Standing` and the owner of a session, with a thread that beats.
+
+    Args:
+        kind: `AGENT`, which others may follow as the leader, or `COMMAND`.
+        process: This process, for those on the same machine.
+        clock: Monotonic seconds.
+
+    Attributes:
+        id: 32 hex digits.
+        text: As rows name it as their owner: `edge1:ID`.
+        on_fenced: Called once, by any thread, when it is in force no more.
+    """
+
+    is_shared = True
+
+    def __init__(
+        self,
+        url: PostgresUrl,
+        database: Database,
+        kind: str,
+        process: Owner,
+        *,
+        clock: Callable[[], float] = since_boot_s,
+    ) -> None:
+        self.id = uuid.uuid4().hex
+        self.text = f"{process.host}:{self.id}"
+        self.process = process
+        self.on_fenced: Callable[[], None] = lambda: None
+        self._kind = kind
+        self._clock = clock
+        self._name = database.name
+        self._pulse = Pulse(url, database, is_agent=kind == AGENT)
+        self._liveness = Liveness()
+        self._in_force: Mapping[str, str] = {}  # as of the lock that is held, or was last
+        self._leader = ""
+        self._is_fenced = False
+        self._is_over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    # ------------------------------------------------------------ its life
+
+    def join(self) -> None:
+        """Be in force, and beat once.
+
+        Raises:
+            OutageError: `ledger`.
+        """
+        where = f"{_namespace()} {self.process.text}"
+        self._pulse.join(self.id, self._kind, self.process.host, where, __version__)
+        self.turn()
+
+    def keep(self) -> None:
+        """Beat from now on, in a thread."""
+        self._thread = threading.Thread(target=self._beat_until_over, name="member", daemon=True)
+        self._thread.start()
+
+    def leave(self) -> None:
+        """Others have what it leaves at once; safe to repeat. Nothing where the ledger is away."""
+        self._is_over.set()
+        if self._thread is not None:
+            self._thread.join()
+        try:
+            self._pulse.leave(self.id)
+        except BackhaulError:
+            return  # its counter stands still: the others wait for that
+        finally:
+            self._pulse.close()
+
+    def _beat_until_over(self) -> None:
+        wait_s = BEAT_S
+        while not self._is_over.wait(wait_s) and not self._is_fenced:
+            try:
+                self.turn()
+            except BackhaulError:
+                wait_s = AGAIN_S  # the ledger is away: nobody is judged by that
+            else:
+                wait_s = BEAT_S
+
+    def turn(self) -> None:
+        """One beat; then judge who is gone, and follow a leader who is.
+
+        Raises:
+            OutageError: `ledger`.
+        """
+        began_s = self._clock()
+        seen = self._pulse.beat(self.id)
+        if self.id not in seen.beats:
+            self._fence()
+            return
+        self._leader = seen.leader
+        peers = {peer: beats for peer, beats in seen.beats.items() if peer != self.id}
+        silent = self._liveness.beat(began_s, self._clock(), peers)
+        gone = {one.peer: one.beats for one in silent}
+        gone |= {
+            peer: beats for peer, beats in peers.items() if self._sees_gone(seen.processes[peer])
+        }
+        for peer, beats in gone.items():
+            self._pulse.judge(self.id, peer, beats)
+        if self._kind == AGENT and (seen.leader in gone or seen.leader not in seen.beats):
+            self._leader = self._pulse.stand(self.id)
+
+    def _sees_gone(self, where: str) -> bool:
+        """Whether a process of this machine is gone, by the kernel's word.
+
+        The name of a host identifies nobody, and another container has other processes: only one of
+        this very boot and of this process's own namespace can be seen.
+        """
+        namespace, _, text = where.partition(" ")
+        is_here = namespace == _namespace() and f":{self.process.boot_id}:" in text
+        return is_here and self.process.sees(text) is False
+
+    # ------------------------------------------------------------ in a transaction of a session
+
+    def check(self, connection: Connection) -> None:
+        """Lock the ledger for a transaction of this process, which must be in force.
+
+        Raises:
+            OutageError: `ledger`: it has not beaten for too long.
+            FencedOff: Others took it for gone.
+        """
+        self.require()
+        result = connection.exec_driver_sql(_CHECK)
+        cursor = result.cursor
+        if not cursor.nextset():
+            raise AssertionError("two statements have two results")
+        self._in_force = dict(cursor.fetchall())
+        result.close()
+        if self.id not in self._in_force:
+            self._fence()
+            raise self.fenced_off()
+
+    def is_alive(self, text: str) -> bool:
+        """Whether this owner is in force, by the transaction under way."""
+        where = self._in_force.get(_id_of(text))
+        return where is not None and not self._sees_gone(where)
+
+    # ------------------------------------------------------------ standing
+
+    @property
+    def is_leader(self) -> bool:
+        return self._leader == self.id and self._is_trusted
+
+    @property
+    def is_fenced(self) -> bool:
+        return self._is_fenced
+
+    def require(self) -> None:
+        if self._is_fenced:
+            raise self.fenced_off()
+        if not self._is_trusted:
+            raise OutageError.of(
+                "ledger",
+                "E_LEDGER_SILENT",
+                f"{self._name} has not taken this agent's beat for over {TRUST_S:.0f} s",
+                hint="check that PostgreSQL runs and that this node reaches it; Backhaul goes on "
+                "by itself",
+            )
+
+    def elsewhere_s(self, owner: str | None) -> float:
+        """The rest of the watch over it, and a beat of whoever judges it."""
+        return self._liveness.left_s(_id_of(owner or ""), self._clock()) + 2 * BEAT_S
+
+    @property
+    def _is_trusted(self) -> bool:
+        return self._liveness.is_trusted(self._clock())
+
+    def fenced_off(self) -> FencedOff:
+        """What it ends with."""
+        return FencedOff(
+            "E_LEDGER_FENCED",
+            f"{self._name}: this process was silent for so long that others took over its work",
+            hint="nothing: it ends, and is to be started again, as systemd does",
+        )
+
+    def _fence(self) -> None:
+        if not self._is_fenced:
+            self._is_fenced = True
+            self.on_fenced()
+
+
+def _id_of(text: str) -> str:
+    """Of an owner, as rows have it."""
+    return text.rpartition(":")[2]
+
+
+def _namespace() -> str:
+    """Of process numbers: `pid:[4026531836]`."""
+    return str(Path("/proc/self/ns/pid").readlink())

@@ -1,0 +1,173 @@
+"""The short transactions by which members of a ledger see each other, on a connection of their own.
+
+Each is one round trip: several statements in one text, without parameters of the protocol, so that
+no pooler keeps anything of them. What decides who is in force first takes the lock of all writers.
+"""
+
+# ruff: noqa: S608 - the texts are put together of constants
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from backhaul.adapters.ledger.postgres.engine import open_connection
+from backhaul.adapters.ledger.postgres.moment import WRITER_SQL, ServerMoment
+from backhaul.adapters.ledger.postgres.primary import PrimaryMemory
+
+if TYPE_CHECKING:
+    from backhaul.adapters.ledger.dialects.database import Database
+    from backhaul.core.ports.ledger_place import PostgresUrl
+
+MEMBERS_KEPT = 100  # that have ended or died: those seen last
+LOCK_ROW, LEADER_ROW = "write_lock", "leader"
+IN_FORCE = "ended_at IS NULL AND judged_at IS NULL"
+_BEGIN = f"""
+BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+SET LOCAL lock_timeout = '5s';
+SET LOCAL statement_timeout = '5s';
+SET LOCAL idle_in_transaction_session_timeout = '15s';
+{WRITER_SQL};
+"""
+# What is read after it is what the writer before has committed.
+_LOCKED = f"{_BEGIN} SELECT value FROM meta WHERE name = '{LOCK_ROW}' FOR UPDATE;"
+_NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+_ME = f"EXISTS (SELECT FROM members WHERE id = %(me)s AND {IN_FORCE})"
+_JOIN = f"""
+{_LOCKED}
+INSERT INTO members (id, kind, host, process, version, beats, beat_at, started_at)
+VALUES (%(me)s, %(kind)s, %(host)s, %(process)s, %(version)s, 0, {_NOW}, {_NOW});
+DELETE FROM members WHERE NOT ({IN_FORCE}) AND id NOT IN (
+    SELECT id FROM members WHERE NOT ({IN_FORCE}) ORDER BY beat_at DESC LIMIT {MEMBERS_KEPT}
+);
+COMMIT
+"""
+# A beat that is lost with its server was seen by nobody who judges by it: none waits for a disk.
+_BEAT = f"""
+{_BEGIN}
+SET LOCAL synchronous_commit TO off;
+UPDATE members SET beats = beats + 1, beat_at = {_NOW} WHERE id = %(me)s AND {IN_FORCE};
+SELECT id, beats, process FROM members WHERE {IN_FORCE};
+SELECT value FROM meta WHERE name = '{LEADER_ROW}';
+COMMIT
+"""
+_JUDGE = f"""
+{_LOCKED}
+UPDATE members SET judged_at = {_NOW}, judged_by = %(me)s
+WHERE id = %(peer)s AND beats = %(beats)s AND {IN_FORCE} AND {_ME};
+COMMIT
+"""
+# The leader's row is `TERM:ID`, at first `0:`.
+_STAND = f"""
+{_LOCKED}
+UPDATE meta SET value = (split_part(value, ':', 1)::bigint + 1)::text || ':' || %(me)s
+WHERE name = '{LEADER_ROW}' AND {_ME} AND NOT EXISTS (
+    SELECT FROM members WHERE id = split_part(meta.value, ':', 2) AND {IN_FORCE}
+);
+SELECT value FROM meta WHERE name = '{LEADER_ROW}';
+COMMIT
+"""
+_LEAVE = f"""
+{_LOCKED}
+UPDATE members SET ended_at = {_NOW} WHERE id = %(me)s AND {IN_FORCE};
+COMMIT
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a beat has read.
+
+    Attributes:
+        beats: Counters of those in force, by id.
+        processes: As `members.process`, by id.
+        leader: Id of the leader, in force or not; empty: there was none yet.
+    """
+
+    beats: Mapping[str, int]
+    processes: Mapping[str, str]
+    leader: str
+
+
+class Pulse:
+    """Of one member; safe to use from several threads.
+
+    Args:
+        database: Whose errors it raises.
+        is_agent: As `PrimaryMemory` has it.
+    """
+
+    def __init__(self, url: PostgresUrl, database: Database, *, is_agent: bool = False) -> None:
+        self._url = url
+        self._memory = PrimaryMemory(url.text, url.beside, is_agent=is_agent)
+        self._database = database
+        self._lock = threading.Lock()
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def join(self, me: str, kind: str, host: str, process: str, version: str) -> None:
+        """From now on it is in force.
+
+        Raises:
+            OutageError: `ledger`; likewise all others here.
+        """
+        values = {"me": me, "kind": kind, "host": host, "process": process, "version": version}
+        self._run(_JOIN, values)
+
+    def beat(self, me: str) -> Seen:
+        """Raise the counter, and read what others need to be judged by."""
+        *_, found, leader = self._run(_BEAT, {"me": me})
+        return Seen(
+            beats={peer: beats for peer, beats, _ in found},
+            processes={peer: process for peer, _, process in found},
+            leader=_leader(leader),
+        )
+
+    def judge(self, me: str, peer: str, beats: int) -> None:
+        """The peer is dead, if its counter still says this, and this process is in force."""
+        self._run(_JUDGE, {"me": me, "peer": peer, "beats": beats})
+
+    def stand(self, me: str) -> str:
+        """Become the leader, if the last one is not in force; who it is now."""
+        return _leader(self._run(_STAND, {"me": me})[-1])
+
+    def leave(self, me: str) -> None:
+        """It has ended, and works on nothing any more."""
+        self._run(_LEAVE, {"me": me})
+
+    def close(self) -> None:
+        """Release the connection; safe to repeat."""
+        with self._lock:
+            self._drop()
+
+    def _run(self, sql: str, values: Mapping[str, object]) -> list[list[tuple[Any, ...]]]:
+        """The rows of each statement that has any."""
+        with self._lock, self._database.mapped():
+            try:
+                if self._connection is None:
+                    self._connection = open_connection(self._url, self._memory)
+                with psycopg.ClientCursor(self._connection) as cursor:
+                    cursor.execute(sql.encode(), values)
+                    found = []
+                    is_more: bool | None = True
+                    while is_more:
+                        if cursor.description is not None:
+                            found.append(cursor.fetchall())
+                        is_more = cursor.nextset()
+                    # What was done on an old primary was done for nobody.
+                    self._memory.check(ServerMoment.of_row(*found[0][0]))
+                    return found
+            except BaseException:
+                self._drop()  # in the middle of a transaction
+                raise
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _leader(rows: list[tuple[Any, ...]]) -> str:
+    return str(rows[0][0]).partition(":")[2] if rows else ""

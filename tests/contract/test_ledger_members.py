@@ -1,0 +1,254 @@
+"""Several processes on one PostgreSQL ledger: liveness, takeover, fence, limits, leader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from backhaul.adapters.ledger import Owner, SqlLedger, open_ledger
+from backhaul.adapters.ledger.destinations import SqlDestinations
+from backhaul.adapters.ledger.opening.servers import open_server
+from backhaul.adapters.ledger.postgres.engine import writing_engine
+from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
+from backhaul.adapters.ledger.postgres.member import AGENT, Member
+from backhaul.adapters.ledger.postgres.pulse import Pulse
+from backhaul.adapters.ledger.postgres.upgrade import wait_for_nobody
+from backhaul.core.errors import DestinationBusy, FencedOff, LedgerLocked, OutageError
+from backhaul.core.fleet.liveness import BEAT_S, DEAD_S, TRUST_S
+from backhaul.core.model import Limits
+from backhaul.core.ports import MessageKey
+from backhaul.core.ports.ledger_place import PostgresUrl
+from tests.contract.test_ledger import DAY, JOB, KEY, LANDING, T0, begin, claim, planned
+from tests.ledger_places import SERVERS, ledger_place, statement
+
+pytestmark = pytest.mark.integration
+ME = Owner.current("edge1")
+ELSEWHERE = replace(ME, host="edge2", boot_id="another")
+THIRD = replace(ME, host="edge3", boot_id="a third")
+KEY2 = MessageKey(queue="work", message_id="m-2")
+
+
+@dataclass
+class Agent:
+    """A member whose clock the test moves, and its ledger."""
+
+    member: Member
+    ledger: SqlLedger
+
+
+class Fleet:
+    """Agents of several nodes on one ledger; no thread beats for them."""
+
+    def __init__(self, url: PostgresUrl) -> None:
+        self.url = url
+        self.at_s = 1000.0
+        self.agents: list[Agent] = []
+
+    def agent(self, process: Owner) -> Agent:
+        member = Member(
+            self.url, PostgresDatabase(self.url), AGENT, process, clock=lambda: self.at_s
+        )
+        member.join()
+        made = Agent(member, open_server(self.url, create=True, member=member))
+        self.agents.append(made)
+        return made
+
+    def go_on(self, *beating: Agent, seconds: float = DEAD_S + 2 * BEAT_S) -> None:
+        """These beat for so long, all others do not."""
+        until_s = self.at_s + seconds
+        while self.at_s < until_s:
+            self.at_s += BEAT_S
+            for one in beating:
+                one.member.turn()
+
+    def close(self) -> None:
+        for one in self.agents:
+            one.ledger.close()
+            one.member.leave()
+
+
+@pytest.fixture(params=SERVERS)
+def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
+    url = ledger_place(request.param, request, tmp_path)
+    assert isinstance(url, PostgresUrl)
+    open_ledger(url, create=True).close()  # with the rows that each test needs
+    made = Fleet(url)
+    yield made
+    made.close()
+
+
+def test_two_agents_work_and_neither_is_judged(fleet: Fleet) -> None:
+    one, two = fleet.agent(ME), fleet.agent(ELSEWHERE)
+    begin(one.ledger, "t1", KEY)
+    assert claim(one.ledger, "t1", first=[planned(0)], is_complete=True)
+    fleet.go_on(one, two)
+    seen = begin(two.ledger, "new", KEY)
+    assert (seen.transfer_id, seen.is_live, seen.owner) == ("t1", True, one.member.text)
+    assert begin(two.ledger, "t2", KEY2).transfer_id == "t2"
+    assert claim(two.ledger, "t2") is None  # its destination is the other's
+
+
+def test_one_that_is_silent_is_followed_after_a_whole_watch_and_writes_nothing_more(
+    fleet: Fleet,
+) -> None:
+    gone, mine = fleet.agent(ELSEWHERE), fleet.agent(ME)
+    begin(gone.ledger, "t1", KEY)
+    assert claim(gone.ledger, "t1", first=[planned(0)], is_complete=True)
+    fleet.go_on(mine, seconds=DEAD_S - BEAT_S)
+    assert begin(mine.ledger, "new", KEY).is_live
+    assert mine.member.elsewhere_s(gone.member.text) <= DEAD_S
+    fleet.go_on(mine, seconds=2 * BEAT_S)
+    again = begin(mine.ledger, "new", KEY)
+    assert (again.transfer_id, again.is_live, again.is_takeover) == ("t1", False, True)
+    second = claim(mine.ledger, "t1")
+    assert second is not None
+    assert second.epoch == 2
+    told: list[bool] = []
+    gone.member.on_fenced = lambda: told.append(True)
+    gone.member._clock = lambda: 0.0  # it was suspended: no time has passed for it
+    gone.member._liveness.beat(0.0, 0.0, {})
+    with pytest.raises(FencedOff, match="E_LEDGER_FENCED"):
+        gone.ledger.intend("t1", 1, [], T0)
+    with pytest.raises(FencedOff):
+        begin(gone.ledger, "t2", KEY2)
+    with pytest.raises(FencedOff):
+        gone.member.require()
+    gone.member.turn()
+    assert told == [True]
+    assert gone.member.is_fenced
+
+
+def test_nobody_is_judged_over_an_outage_and_nothing_is_done_in_it(fleet: Fleet) -> None:
+    agents = [fleet.agent(one) for one in (ME, ELSEWHERE, THIRD)]
+    begin(agents[0].ledger, "t1", KEY)
+    fleet.go_on(*agents)
+    fleet.at_s += TRUST_S + 1
+    for one in agents:
+        with pytest.raises(OutageError, match="E_LEDGER_SILENT"):
+            begin(one.ledger, "t2", KEY2)
+        with pytest.raises(OutageError):
+            one.member.require()
+        assert not one.member.is_leader
+    fleet.at_s += 60
+    fleet.go_on(agents[1], seconds=DEAD_S - BEAT_S)  # the first to come back judges nobody
+    fleet.go_on(*agents)
+    assert begin(agents[1].ledger, "new", KEY).is_live
+    assert not any(one.member.is_fenced for one in agents)
+
+
+def test_a_clean_stop_and_a_process_that_is_gone_are_not_waited_for(fleet: Fleet) -> None:
+    stopped, killed = fleet.agent(ELSEWHERE), fleet.agent(replace(ME, start=ME.start - 1))
+    begin(stopped.ledger, "t1", KEY)
+    begin(killed.ledger, "t2", KEY2)
+    mine = fleet.agent(ME)
+    stopped.member.leave()
+    assert begin(mine.ledger, "new", KEY).is_takeover
+    assert begin(mine.ledger, "new", KEY2).is_takeover
+
+
+def test_one_leads_and_another_follows_when_it_is_gone(fleet: Fleet) -> None:
+    first, second = fleet.agent(ELSEWHERE), fleet.agent(ME)
+    assert (first.member.is_leader, second.member.is_leader) == (True, False)
+    fleet.go_on(second, seconds=DEAD_S - BEAT_S)
+    assert not any(one.member.is_leader for one in fleet.agents)
+    fleet.go_on(second, seconds=2 * BEAT_S)
+    assert second.member.is_leader
+    second.member.leave()
+    third = fleet.agent(THIRD)
+    assert third.member.is_leader
+    (row,) = statement(fleet.url, "SELECT value FROM meta WHERE name = 'leader'")
+    assert row[0] == f"3:{third.member.id}"
+
+
+def test_a_peer_that_moved_on_since_it_was_seen_is_not_judged(fleet: Fleet) -> None:
+    one, two = fleet.agent(ME), fleet.agent(ELSEWHERE)
+    beats = dict(statement(fleet.url, "SELECT id, beats FROM members"))
+    two.member.turn()
+    pulse = Pulse(fleet.url, PostgresDatabase(fleet.url))
+    pulse.judge(one.member.id, two.member.id, beats[two.member.id])
+    two.member.turn()
+    assert not two.member.is_fenced
+    pulse.judge("nobody in force", two.member.id, beats[two.member.id] + 2)
+    two.member.turn()
+    pulse.close()
+    assert not two.member.is_fenced
+
+
+def test_the_limit_of_a_route_is_that_of_all_agents(fleet: Fleet) -> None:
+    agents = [fleet.agent(one) for one in (ME, ELSEWHERE, THIRD)]
+    job = replace(JOB, limits=Limits(in_flight=2))
+    claims = []
+    for number in range(6):
+        ledger = agents[number % 3].ledger
+        name, place = f"t{number}", LANDING.join(f"day={number:02}")
+        begin(ledger, name, MessageKey(queue="work", message_id=name))
+        claims.append(claim(ledger, name, destination=place, assignment=job))
+    assert [one is not None for one in claims] == [True, True, False, False, False, False]
+    fleet.go_on(*agents[1:])  # the first is gone, and what it had counts no more
+    assert claim(agents[1].ledger, "t4", destination=LANDING.join("day=04"), assignment=job)
+    assert claim(agents[2].ledger, "t5", destination=LANDING.join("day=05"), assignment=job) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_refused"),
+    [
+        ("/a/b", "/a", True),
+        ("/a/b", "/a/b/c", True),
+        ("/a/b", "/a/bc", False),
+        ("/a/b", "/a/b-x", False),
+        ("/", "/a", True),
+        ("/" + "x" * 500, "/" + "x" * 500 + "/y", True),
+        ("/" + "x" * 100, "/" + "x" * 100 + "/" + "y" * 500, True),
+        ("/a/" + "\u00e9" * 140, "/a/" + "\u00e9" * 139, False),
+    ],
+)
+def test_overlapping_destinations_are_refused_by_the_database_itself(
+    fleet: Fleet,
+    monkeypatch: pytest.MonkeyPatch,
+    first: str,
+    second: str,
+    is_refused: bool,  # noqa: FBT001 - by position alone
+) -> None:
+    monkeypatch.setattr(SqlDestinations, "_look", lambda *_: (False, None, []))
+    one, two = fleet.agent(ME), fleet.agent(ELSEWHERE)
+    begin(one.ledger, "t1", KEY)
+    begin(two.ledger, "t2", KEY2)
+    assert claim(one.ledger, "t1", destination=replace(DAY, path=first))
+    if is_refused:
+        with pytest.raises(DestinationBusy, match="E_DST_BUSY"):
+            claim(two.ledger, "t2", destination=replace(DAY, path=second))
+        assert one.ledger.intend("t1", 1, [], T0)
+    else:
+        assert claim(two.ledger, "t2", destination=replace(DAY, path=second))
+
+
+def test_commands_are_members_while_they_write(fleet: Fleet) -> None:
+    agent = fleet.agent(ME)
+    command = open_ledger(fleet.url, create=False)
+    begin(command, "t1", KEY)
+    assert begin(agent.ledger, "new", KEY).is_live
+    assert not agent.member.elsewhere_s(None) < DEAD_S
+    command.close()
+    assert begin(agent.ledger, "new", KEY).is_takeover
+
+
+def test_a_schema_is_not_changed_under_those_who_write(fleet: Fleet) -> None:
+    there = fleet.agent(ELSEWHERE)
+    engine = writing_engine(fleet.url)
+    at_s = [0.0]
+
+    def sleep(seconds: float, beat: Callable[[], object]) -> None:
+        at_s[0] += seconds
+        beat()
+
+    with pytest.raises(LedgerLocked, match=r"E_LEDGER_IN_USE.*edge2"):
+        wait_for_nobody(
+            engine, "it", clock=lambda: at_s[0], sleep=lambda s: sleep(s, there.member.turn)
+        )
+    began_s = at_s[0]
+    wait_for_nobody(engine, "it", clock=lambda: at_s[0], sleep=lambda s: sleep(s, lambda: None))
+    assert at_s[0] - began_s == DEAD_S
+    engine.dispose()
