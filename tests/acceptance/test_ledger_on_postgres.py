@@ -90,13 +90,9 @@ def test_data_arrives_and_every_command_reads_the_ledger(it: Installation, tmp_p
 @pytest.mark.parametrize("it", ["pgbouncer"], indirect=True)
 @pytest.mark.timeout(300)
 def test_killed_agent_is_followed_at_once_by_another_on_the_same_node(it: Installation) -> None:
-    it.environment["BACKHAUL_AGENT__VISIBILITY_TIMEOUT_S"] = "60"
     it.ask_for("tree/", "day=02")
     agent = it.start()
     agent.logged("message received")
-    second = it.start("--drain").wait(60)
-    assert second.code == 75, second
-    assert "E_LEDGER_IN_USE" in second.err
     agent.kill()
     time.sleep(2)  # its last poll may outlive it in the server, and would swallow the next message
     it.ask_for("tree/", "day=03")

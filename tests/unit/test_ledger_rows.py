@@ -70,7 +70,7 @@ HARMLESS = {
 # The agent writes these and never reads them, but for sums over the journal that judge nothing.
 READ_BY_COMMANDS = {
     *("journal", "agents", "activity", "operator_actions", "expectations"),
-    *("reconcile_sent", "reconciliations", "egress", "endings"),
+    *("reconcile_sent", "reconciliations", "egress", "endings", "members"),
 }
 PACKED = DAY.parent.join("packed")  # what was published there is in a block
 DUE = ExpectationRecord(
@@ -143,6 +143,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         connection.execute("INSERT INTO paused_routes VALUES ('r', 0, 9000000000000000, 'a@b', '')")
         connection.execute(
             "INSERT INTO sequencers VALUES (?, 'raw', 'k', '01', 'ended')", (DAY.uri,)
+        )
+        connection.execute(
+            "INSERT INTO members VALUES ('m', 'agent', 'h', 'p', '1', 1, 1, 1, 1, 1, '')"
         )
         connection.execute("INSERT INTO completion_markers VALUES (?, 'ended', 0)", (MARKER.uri,))
     return path

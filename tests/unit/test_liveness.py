@@ -141,7 +141,7 @@ def test_one_that_dies_is_judged_within_a_watch_and_two_beats() -> None:
     "rules",
     [
         {"GAP_S": math.inf, "BEATS_LEAST": 1},  # right after a reconnect
-        {"DEAD_S": TRUST_S - BEAT_S},
+        {"DEAD_S": 2 * BEAT_S},
         {"TRUST_S": 2 * DEAD_S},
     ],
 )
@@ -150,8 +150,9 @@ def test_each_rule_is_needed(monkeypatch: pytest.MonkeyPatch, rules: dict[str, f
     for rule, value in rules.items():
         monkeypatch.setattr(liveness, rule, value)
     over_outage = any(
-        run([Agent(0.0, due_s=4.0), Agent(0.0)], Ledger([(50.0, length_s)]), 200.0)
-        for length_s in (60.0, 62.0)
+        run([Agent(0.0, due_s=4.0), Agent(0.0)], Ledger([(50.0 + begins_s, length_s)]), 200.0)
+        for begins_s in range(6)
+        for length_s in range(60, 66)
     )
     paused = [Agent(0.0), Agent(0.0, pauses=[(50.5, 300.0)])]
     assert over_outage or any(one.was_trusted for one in run(paused, Ledger(), 300.0))

@@ -23,6 +23,7 @@ from backhaul.adapters.ledger import (
     TransferRow,
 )
 from backhaul.adapters.ledger.reading.transfer_rows import SettledBy
+from backhaul.app.agents import AgentRow
 from backhaul.app.letters import DeadLetterDetails
 from backhaul.core.model import Location
 
@@ -69,6 +70,8 @@ def _value(hint: Any) -> Schema:
     if get_origin(hint) in {Union, types.UnionType}:
         (inner,) = (one for one in get_args(hint) if one is not type(None))
         return _or_null(_value(inner))
+    if get_origin(hint) is tuple:
+        return _list(_value(get_args(hint)[0]))
     if hint is bool:
         return FLAG
     if hint is int:
@@ -271,6 +274,7 @@ def _small() -> dict[str, dict[str, Schema]]:
             "path": TEXT,
             **dict.fromkeys(("size_bytes", "transfers", "objects"), COUNT),
         },
+        "agents": _row(AgentRow)["properties"],
         "limit": {
             "bytes_per_s": _or_null(COUNT),
             "why": _one_of("by hand", "window", "configured"),

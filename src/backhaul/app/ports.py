@@ -109,7 +109,7 @@ def open_ports(
         ledger = opened.enter_context(
             closing(open_ledger(place, create=True, host=host_name(), member=member))
         )
-        standbys = standbys_of(place) if seat is not None else None
+        standbys = standbys_of(place) if member is not None else None
         if standbys is not None and standbys.is_async:
             emit(
                 events.InstallationWarned(

@@ -34,6 +34,7 @@ COMMANDS = {
     "doctor": "probe all that a copy needs, and show the fix of each fault",
     "config": "check the configuration before an agent reads it",
     "status": "show how it is: health, queue, rate, trouble, what is under way",
+    "agents": "list the agents on the ledger: where each runs, what it does",
     "top": "watch the same on a terminal, live",
     "check": "judge how it is for monitoring, with exit codes as Nagios has them",
     "expectations": "list data that should have come, by when, and what is there",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 AGENT, COMMAND = "agent", "command"
 AGAIN_S = 1.0  # after a beat that failed
+JOIN_TRIES = 5  # of five seconds each: the server ends an idle transaction after 15 s
 _CHECK = f"""
 SELECT value FROM meta WHERE name = '{LOCK_ROW}' FOR UPDATE;
 SELECT id, process FROM members WHERE {IN_FORCE}
@@ -89,7 +90,14 @@ class Member:
             OutageError: `ledger`.
         """
         where = f"{_namespace()} {self.process.text}"
-        self._pulse.join(self.id, self._kind, self.process.host, where, __version__)
+        for left in reversed(range(JOIN_TRIES)):
+            try:
+                self._pulse.join(self.id, self._kind, self.process.host, where, __version__)
+                break
+            except OutageError as error:
+                # A process that was suspended in a transaction holds the lock, and not for long.
+                if error.code != "E_LEDGER_LOCKED" or not left:
+                    raise
         self.turn()
 
     def keep(self) -> None:
@@ -164,8 +172,8 @@ class Member:
         self.require()
         result = connection.exec_driver_sql(_CHECK)
         cursor = result.cursor
-        if not cursor.nextset():
-            raise AssertionError("two statements have two results")
+        while cursor.nextset():
+            pass  # the last one has the members
         self._in_force = dict(cursor.fetchall())
         result.close()
         if self.id not in self._in_force:

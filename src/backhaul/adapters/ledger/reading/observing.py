@@ -13,6 +13,7 @@ from sqlalchemy import RowMapping, func, literal_column, select, tuple_
 
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.agents import agent_record, paused
+from backhaul.adapters.ledger.fleet.tables import members
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.schema import (
     activity,
@@ -31,6 +32,7 @@ AGENTS_MOST = 50
 SUMS_AT_ONCE = 1000  # rows; some 5 ms
 _HOUR = timedelta(hours=1)
 _HOUR_S = 3600
+_JUDGED = select(members.c.id).where(members.c.judged_at.is_not(None))
 _DONE = (TransferState.DONE.value, TransferState.SUPERSEDED.value)
 
 
@@ -133,11 +135,23 @@ class ActivityReader(ReadSession):
         query = select(agents).order_by(agents.c.started_at.desc()).limit(AGENTS_MOST)
         with self._transaction("the agents") as tx:
             records = [agent_record(row) for row in tx.execute(query).mappings()]
+            judged = set(map(rows.text, tx.execute(_JUDGED).scalars()))
         seen = [me.sees(one.identity.owner) for one in records]
         return [
-            ObservedAgent(record=record, is_gone=is_there is False, is_there=is_there is True)
+            ObservedAgent(
+                record=record,
+                is_gone=is_there is False or record.identity.id in judged,
+                is_there=is_there is True,
+            )
             for record, is_there in zip(records, seen, strict=True)
         ]
+
+    def leader(self) -> str | None:
+        """Id of the agent that leads those of a database; None: a file has one agent."""
+        query = select(meta.c.value).where(meta.c.name == "leader")
+        with self._transaction("the leader") as tx:
+            found = tx.execute(query).scalar_one_or_none()
+        return None if found is None else (rows.text(found) or "").partition(":")[2]
 
     def paused_routes(self, now: datetime) -> list[PausedRoute]:
         """The routes that are paused at this time."""

@@ -337,3 +337,18 @@ CREATE TABLE budget_warnings (
 	PRIMARY KEY (route, per, unit, period)
 )
  WITHOUT ROWID;
+CREATE TABLE members (
+	id TEXT NOT NULL,
+	kind TEXT NOT NULL,
+	host TEXT NOT NULL,
+	process TEXT NOT NULL,
+	version TEXT NOT NULL,
+	beats BIGINT NOT NULL,
+	beat_at BIGINT NOT NULL,
+	started_at BIGINT NOT NULL,
+	ended_at BIGINT,
+	judged_at BIGINT,
+	judged_by TEXT,
+	PRIMARY KEY (id)
+)
+ WITHOUT ROWID;
