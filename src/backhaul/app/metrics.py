@@ -126,6 +126,7 @@ class MetricsExport:
         """The queue and the ledger have answered: from here on the agent's own health is shown."""
         if self._metrics is not None:
             ledger.observe_commits(self._metrics.committed)
+            self._metrics.leads = lambda: ledger.standing.is_leader
             month = month_of(self._clock.now())
             self._metrics.month_began_with(month, ledger.egress_since(month).size_bytes)
         self._identity = identity

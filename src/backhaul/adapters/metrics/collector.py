@@ -61,6 +61,7 @@ class AgentMetrics:
         routes: Iterable[str] = (),
         price: EgressPrice = INTERNET,
     ) -> None:
+        self.leads: Callable[[], bool] = lambda: True  # the one agent of a file
         self._costs = _MonthCosts(price)
         self._clock = clock
         self._observer = observer
@@ -187,7 +188,7 @@ class AgentMetrics:
         yield _gauge(catalogue.HEALTH, {(one.value,): one is state for one in HealthState})
         held = {one.dependency for one in scraped.report.holds}
         yield _gauge(catalogue.HOLD, {(one,): one in held for one in DEPENDENCIES})
-        yield _gauge(catalogue.LEADER, {(): 1})  # of a SQLite ledger there is one agent
+        yield _gauge(catalogue.LEADER, {(): self.leads()})
         limit = scraped.rate_limit_bytes
         yield _gauge(catalogue.RATE_LIMIT, {(): math.inf if limit is None else limit})
         if scraped.figures is not None:
