@@ -20,7 +20,9 @@
     ├── LedgerLocked         another agent has this ledger; try later (exit 75)
     ├── BadArgument          a command does not accept an argument (exit 64)
     └── ConfigurationError   the process exits 78; systemd must not restart it
-        └── LedgerDamaged    the ledger cannot be relied on: no message is judged by it
+        └── NoVerdict
+            ├── FencedOff    others took this process for gone, and have its work
+            └── LedgerDamaged    the ledger cannot be relied on: no message is judged by it
 
 The class is what happened and its base what happens next. `code` is stable: ledger, log,
 dead letter and manual use it. The text is one line naming the object, with units and no secret;
@@ -200,11 +202,15 @@ class ConfigurationError(BackhaulError):
     exit_code = ExitCode.CONFIGURATION
 
 
-class LedgerDamaged(ConfigurationError):
+class NoVerdict(ConfigurationError):
+    """The process ends, and judges no message any more: what is under way is as it was."""
+
+
+class LedgerDamaged(NoVerdict):
     """The ledger is damaged or was edited: the process ends, and no message is spent on it."""
 
 
-class FencedOff(ConfigurationError):
+class FencedOff(NoVerdict):
     """Others on the ledger took this process for gone, and have what it worked on.
 
     It ends, judges no message, and is to be started again: as a new one, which may work.

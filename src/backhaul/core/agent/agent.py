@@ -241,8 +241,7 @@ class Agent:
         with self._errors_to_run(Stop.DRAIN):
             while True:
                 try:
-                    if self._context.ports.standing.is_leader:
-                        sweep_abandoned(self._context.ports, self._context.policy())
+                    sweep_abandoned(self._context.ports, self._context.policy())
                 except BackhaulError as error:
                     if self._stopper.is_requested:
                         return  # cut short by the stop, which is no failure

@@ -23,10 +23,12 @@ SWEEP_BATCH = 500
 def sweep_abandoned(ports: Ports, policy: Policy) -> None:
     """Remove what claims older than `SWEEP_AFTER` left; safe to repeat and beside other agents.
 
+    Of several agents the leader does it for all.
+
     Raises:
         BackhaulError: The ledger or the target does not answer; the next sweep goes on.
     """
-    while True:
+    while ports.standing.is_leader:
         batch = ports.ledger.abandoned_staging(ports.clock.now() - SWEEP_AFTER, most=SWEEP_BATCH)
         for (filesystem, user), group in groupby(
             batch, key=lambda one: (one.staging_root.filesystem, policy.user_of(one.route))

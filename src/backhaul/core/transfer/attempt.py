@@ -14,13 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from backhaul.core.errors import (
-    BackhaulError,
-    FencedOff,
-    LedgerDamaged,
-    SourceChanged,
-    TakenOver,
-)
+from backhaul.core.errors import BackhaulError, NoVerdict, SourceChanged, TakenOver
 from backhaul.core.model import STAGING_NAME, Assignment, EvidencePlace, TransferState
 from backhaul.core.ports import AttemptStart, Ports, StageTask
 from backhaul.core.requests.policy import Policy
@@ -109,8 +103,7 @@ class Attempt:
         Every `BackhaulError` becomes a verdict, except those of the ledger below.
 
         Raises:
-            LedgerDamaged: No message is judged by such a ledger.
-            FencedOff: Nor by a process that others took for gone.
+            NoVerdict: The ledger is damaged, or others have taken over.
             TakenOver: Another process has begun the transfer since.
             OutageError: `ledger`: a changed source could not be recorded.
         """
@@ -120,7 +113,7 @@ class Attempt:
                 verdict = self._work()
             except OwnershipLost:
                 verdict = WAIT
-            except (LedgerDamaged, FencedOff):
+            except NoVerdict:
                 raise
             except BackhaulError as error:
                 verdict = self._failed(self._worker.watch.judged(error))
