@@ -86,7 +86,7 @@ class AgentContext:
         except OutageError as error:
             self.emit(
                 PollFailed(
-                    queue=self.queue.facts.name,
+                    queue=self.name,
                     code=error.code,
                     reason=error.message,
                     hint=error.hint,

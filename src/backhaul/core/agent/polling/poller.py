@@ -86,7 +86,8 @@ class QueuePoller:
     def _poll_until_stopped(self) -> None:
         failures = 0
         while room := self._wait_for_room():
-            if (room.slots > 0 and self._start_one()) or self._is_everything_paused():
+            is_idle = (room.slots > 0 and self._start_one()) or self._is_everything_paused()
+            if is_idle or self.context.is_held_back(self.heartbeat.rest):
                 self._end_promise()
                 continue
             promised = self._share.promised
