@@ -17,13 +17,15 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Column, Connection, Table, column, delete, func, select
 
+from backhaul.adapters.ledger.fleet.tables import members
 from backhaul.adapters.ledger.opening.files import open_file_reader
-from backhaul.adapters.ledger.opening.servers import server_seat
-from backhaul.adapters.ledger.owner import GONE, Owner
+from backhaul.adapters.ledger.opening.servers import server_member
+from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.postgres import migrate
 from backhaul.adapters.ledger.postgres.engine import writing_engine
 from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
-from backhaul.adapters.ledger.postgres.seat import BEATS, OWNER, SEAT
+from backhaul.adapters.ledger.postgres.member import Member
+from backhaul.adapters.ledger.postgres.pulse import LEADER_ROW, LOCK_ROW
 from backhaul.adapters.ledger.schema import Flag, destinations, meta, metadata, transfers
 from backhaul.adapters.ledger.sqlite.engine import reading_engine
 from backhaul.adapters.ledger.sqlite.faults import mapped
@@ -32,7 +34,8 @@ from backhaul.core.errors import BackhaulError, BadArgument, LedgerDamaged, Ledg
 from backhaul.core.ports.ledger_place import PostgresUrl
 
 ROWS_AT_ONCE = 1000  # read into memory
-_SEAT_ROWS = frozenset({SEAT, OWNER, BEATS})  # of `meta`: the database's own
+GONE = "gone/"  # before the text of an owner whose process is of no member
+_SEAT_ROWS = frozenset({LOCK_ROW, LEADER_ROW})  # of `meta`: the database's own
 # What a process works on, and how a row shows that it still does.
 _WORKED_ON = {transfers.name: "finished_at", destinations.name: "owner_transfer"}
 # A row may wait for the file longer than a transaction of an agent may.
@@ -57,7 +60,7 @@ class MovedLedger:
     """Records that are in the database now, and were verified there.
 
     Attributes:
-        tables: By name; `meta` without the rows of an agent's seat.
+        tables: By name; `meta` without the rows of those who write.
         was_there: An earlier copy of the same records was found; nothing was written.
     """
 
@@ -78,14 +81,15 @@ def move_ledger(source: Path, target: PostgresUrl, progress: Callable[[str], Non
         ConfigurationError, OutageError: As `open_ledger`, of either.
     """
     open_file_reader(source).close()  # refuses what is no ledger of this version
-    with agent_lock(source), server_seat(target, None) as seat:
-        database = PostgresDatabase(target, seat)
+    with agent_lock(source), server_member(target, None) as member:
+        database = PostgresDatabase(target, member)
         reading, writing = reading_engine(source), writing_engine(target)
         try:
             with database.mapped():
                 migrate.check_current(writing, database.name)
                 with _begun(reading.connect(), source) as file, writing.begin() as tx:
                     database.lock(tx)
+                    _require_alone(member, target)
                     tx.exec_driver_sql(_PATIENT)
                     return _move(_File(file, source), tx, target, progress)
         finally:
@@ -135,6 +139,16 @@ class _File:
                     )
                 row[place] = f"{GONE}{owner}"
         return tuple(row)
+
+
+def _require_alone(member: Member, target: PostgresUrl) -> None:
+    """Nobody else may write before the lock is given back: they would wait in vain."""
+    if member.has_peers:
+        raise LedgerLocked(
+            "E_LEDGER_IN_USE",
+            f"{target} is in use by another agent or command",
+            hint="stop all agents on it; one that was killed is known to be gone after 40 s",
+        )
 
 
 def _move(
@@ -246,4 +260,4 @@ def _sum(rows: Iterator[Row]) -> TableSum:
 
 def _tables() -> Sequence[Table]:
     """Those that others refer to come first."""
-    return metadata.sorted_tables
+    return [one for one in metadata.sorted_tables if one is not members]  # its own

@@ -180,6 +180,13 @@ class Member:
             self._fence()
             raise self.fenced_off()
 
+    @property
+    def has_peers(self) -> bool:
+        """Whether another one is in force, by the transaction under way."""
+        return any(
+            peer != self.id and not self._sees_gone(where) for peer, where in self._in_force.items()
+        )
+
     def is_alive(self, text: str) -> bool:
         """Whether this owner is in force, by the transaction under way."""
         where = self._in_force.get(_id_of(text))
