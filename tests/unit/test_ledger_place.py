@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy.exc import PendingRollbackError
 
 from backhaul import cli
 from backhaul.adapters.ledger import open_ledger, opening
@@ -120,3 +121,11 @@ def test_a_connection_that_does_not_come_about_is_known_by_its_words(words: str,
     assert found.code == code
     assert URL in found.message
     assert found.hint
+
+
+def test_a_block_whose_connection_was_lost_under_another_one_is_held() -> None:
+    """Threads share a commit: the second one meets what SQLAlchemy has left of the first."""
+    lost = PendingRollbackError("Can't reconnect until invalid transaction is rolled back.")
+    found = PostgresDatabase(PostgresUrl(URL)).translated(lost)
+    assert isinstance(found, OutageError)
+    assert found.code == "E_LEDGER_AWAY"

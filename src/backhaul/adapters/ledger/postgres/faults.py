@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy.exc import PendingRollbackError
 
 from backhaul.adapters.ledger.dialects.database import Database, ServerTransaction
 from backhaul.adapters.ledger.postgres import outcome
@@ -175,6 +176,9 @@ class PostgresDatabase(Database):
                 hint="as a superuser: GRANT EXECUTE ON FUNCTION with its name TO this user",
             )
         found = _by_state(state)
+        if isinstance(error, PendingRollbackError):
+            # The connection was lost under a block before this one, which shares its commit.
+            found = _AWAY
         if found is None and isinstance(origin, psycopg.OperationalError):
             found = next((to for word, to in _BY_WORDS if word in detail), _AWAY)
         if found is None:
