@@ -47,8 +47,6 @@ def nowhere() -> str:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["run"],
-        ["run", "queue-without-region"],
         ["run", "a", "b", "c"],
         ["fly"],
         ["--fly"],
@@ -64,6 +62,12 @@ def test_wrong_usage_is_64(local: Installation, arguments: list[str]) -> None:
     assert ended.code == 64, ended
     assert "Error: " in ended.err
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["queue-without-region"]], ids=" ".join)
+def test_a_run_that_names_no_queue_is_64(local: Installation, arguments: list[str]) -> None:
+    line = refused(local.backhaul("run", *arguments), 64, "E_QUEUE_WHICH")
+    assert not arguments or arguments[0] in line
 
 
 def test_no_configuration_is_78_and_says_how_to_write_one(local: Installation) -> None:

@@ -148,7 +148,7 @@ def a_context(path: Path, *queues: str) -> Any:
         name="r", sources=None, destinations=None, queues=frozenset(queues) if queues else None
     )
     return SimpleNamespace(
-        policy=Policy(routes=(route,)), settings=SimpleNamespace(ledger_path=path, queue=[])
+        policy=Policy(routes=(route,)), settings=SimpleNamespace(ledger_place=path, queue=[])
     )
 
 

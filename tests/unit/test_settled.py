@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import event
 
 from backhaul.adapters.ledger import SqlLedger, open_ledger, open_reader, transfers
+from backhaul.adapters.ledger.dialects import migrate as steps
 from backhaul.adapters.ledger.sqlite import migrate
 from backhaul.app.letters import DeadLetterDetails, LetterFilter
 from backhaul.app.overview import read_overview
@@ -210,7 +211,7 @@ def test_an_older_ledger_keeps_what_was_sent_again_settled(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as older:
-        older.setattr(migrate, "HEAD", "0013")
+        older.setattr(steps, "HEAD", "0013")
         older.setattr(migrate, "_made", lambda _engine: False)  # by the steps, not at once
         open_ledger(path, create=True).close()
     with closing(sqlite3.connect(path)) as connection, connection:

@@ -42,8 +42,8 @@ def _context(*expectations: str) -> Any:
     return SimpleNamespace(expectations=expectations, settings=SimpleNamespace(retention=kept))
 
 
-def _upkeep(context: Any) -> Upkeep:
-    ledger: Any = None
+def _upkeep(context: Any, *, leads: bool = True) -> Upkeep:
+    ledger: Any = SimpleNamespace(standing=SimpleNamespace(is_leader=leads))
     return Upkeep(context, ledger, Lock(), lambda _fact: None)
 
 
@@ -56,6 +56,13 @@ def test_a_turn_judges_what_is_in_force_after_a_reload_and_prunes(
     it.turn()
     assert watches == [("at six",), ("at seven",)]
     assert prunes == [timedelta(days=1)] * 2
+
+
+def test_who_does_not_lead_leaves_both_to_the_leader(
+    watches: list[tuple[str, ...]], prunes: list[timedelta]
+) -> None:
+    _upkeep(_context("at six"), leads=False).turn()
+    assert (watches, prunes) == ([], [])
 
 
 def test_a_reload_without_other_expectations_keeps_the_watch_and_what_it_has_announced() -> None:

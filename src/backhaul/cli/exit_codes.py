@@ -125,11 +125,19 @@ EXIT_CODES: dict[str, dict[int, str]] = {
         75: "another backup writes the same file",
         78: "configuration, or no ledger",
     },
+    "ledger copy": {
+        0: "copied, or an earlier copy is there",
+        64: "the database has other records",
+        69: "a ledger cannot be reached",
+        75: "an agent or a command works on one of the two",
+        78: "configuration, or no ledger",
+    },
     "ledger prune": {
         0: "dropped, or nothing is that old",
         **_LEDGER,
         130: "declined or interrupted",
     },
+    "agents": {0: "shown, also an empty list", **_READS},
     "journal": {0: "shown, also an empty list", **_READS},
     "report": {0: "shown, also an empty one", **_READS},
     "dashboard": {
