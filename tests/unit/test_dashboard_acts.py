@@ -16,6 +16,7 @@ import pytest
 from backhaul.adapters.ledger import open_ledger, open_reader
 from backhaul.app import actions, dlq
 from backhaul.app.context import Context, load_context
+from backhaul.app.queues import ChosenQueue
 from backhaul.core.errors import ConfigurationError, OutageError
 from backhaul.core.ports import SentAgain
 from backhaul.dashboard import each_act
@@ -207,11 +208,9 @@ def resent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, set[str]]]:
     """Calls to the dead-letter queue: what died of `empty2` is not on it, of `denied` half is."""
     calls: list[tuple[str, str, set[str]]] = []
 
-    def redrive(
-        queue: str, region: str, transfer_ids: set[str], *, most: int, sent: Any
-    ) -> set[str]:
+    def redrive(queue: ChosenQueue, transfer_ids: set[str], *, most: int, sent: Any) -> set[str]:
         assert most > 0
-        calls.append((queue, region, set(transfer_ids)))
+        calls.append((queue.text, queue.region, set(transfer_ids)))
         for number, one in enumerate(sorted(transfer_ids)):
             if number == 0:
                 sent(SentAgain(dead_letter_id="d", transfer_id=one, message_id=f"again-{one}"))

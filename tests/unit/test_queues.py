@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
-from backhaul.app.queues import chosen_queue, configured_queues, queues_to_work
+from backhaul.app.queues import (
+    chosen_queue,
+    configured_queues,
+    queue_of_command,
+    queues_to_work,
+)
 from backhaul.core.errors import BadArgument, ConfigurationError
 from backhaul.settings.queue import QueueSettings, check_bindings, check_queues
 
@@ -43,26 +51,26 @@ def test_without_any_in_the_file_one_is_named_with_its_region_as_before() -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "region", "says"),
-    [
-        (None, None, "the configuration has 2"),
-        ("other", "us-west-2", "is no [[queue]] of the configuration"),
-        ("orders", "eu-west-1", "is no [[queue]] of the configuration"),
-    ],
+    ("name", "region"),
+    [("other", "us-west-2"), ("other", None), ("orders", "eu-west-1"), ("events", "us-west-2")],
 )
-def test_what_is_not_clear_is_refused(name: str | None, region: str | None, says: str) -> None:
+def test_what_is_not_clear_is_refused(name: str, region: str | None) -> None:
+    both = [queue(), queue("events", "eu-west-1")]
     with pytest.raises(BadArgument) as caught:
-        chosen_queue([queue(), queue("events")], name, region)
+        chosen_queue(both, name, region)
     assert caught.value.code == "E_QUEUE_WHICH"
-    assert says in caught.value.message
-    assert "orders, events" in caught.value.hint
+    assert "is no [[queue]] of the configuration" in caught.value.message
+    assert "by QUEUE REGION: orders us-west-2, events eu-west-1" in caught.value.hint
+    for pair in caught.value.hint.partition("REGION: ")[2].partition(";")[0].split(", "):
+        one = queues_to_work(both, *pair.split())[0]
+        assert f"{one.label} {one.region}" == pair
 
 
 def test_a_name_that_is_two_queues_wants_its_region() -> None:
     both = [queue(), queue(region="eu-west-1")]
     with pytest.raises(BadArgument) as caught:
         chosen_queue(both, "orders", None)
-    assert "orders@us-west-2, orders@eu-west-1" in caught.value.hint
+    assert "orders@us-west-2 us-west-2, orders@eu-west-1 eu-west-1" in caught.value.hint
     assert chosen_queue(both, "orders", "eu-west-1").label == "orders@eu-west-1"
     assert chosen_queue(both, "orders@us-west-2", None).region == "us-west-2"
 
@@ -76,8 +84,75 @@ def test_without_a_queue_in_the_file_a_name_alone_has_no_region() -> None:
     assert "has no [[queue]]" in caught.value.message
 
 
-def test_the_only_queue_of_the_file_need_not_be_named() -> None:
-    assert chosen_queue([queue()], None, None).text == "orders"
+# ---------------------------------------------------------------- of commands that send and read
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Writes a configuration that no command finds by itself."""
+    monkeypatch.setenv("BACKHAUL_CONFIG", str(tmp_path / "none.toml"))
+    (tmp_path / "none.toml").write_text("", "utf-8")
+
+    def write(text: str) -> Path:
+        path = tmp_path / "two.toml"
+        path.write_text(text, "utf-8")
+        path.chmod(0o600)
+        return path
+
+    return write
+
+
+EVENTS = f'''
+[[queue]]
+name = "events"
+region = "eu-west-1"
+role_arn = "{ROLE}"
+external_id = "x1"
+
+[[queue]]
+name = "orders"
+region = "us-west-2"
+'''
+
+
+def test_a_command_takes_the_role_from_the_configuration_that_it_is_given(
+    written: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(EVENTS)
+    for name in ("events", "arn:aws:sqs:eu-west-1:210987654321:events"):
+        found = queue_of_command(name, "eu-west-1", path)
+        assert (found.role_arn, found.external_id, found.owner) == (ROLE, "x1", "210987654321")
+        assert queue_of_command(name, "eu-west-1").role_arn is None
+    assert queue_of_command("orders", "us-west-2", path).role_arn is None
+    assert queue_of_command("other", "us-west-2", path).text == "other"
+    monkeypatch.setenv("BACKHAUL_CONFIG", str(path))
+    assert queue_of_command("events", "eu-west-1").role_arn == ROLE
+
+
+def test_a_fault_elsewhere_hides_no_role_and_one_in_the_queues_has_none(
+    written: Callable[[str], Path],
+) -> None:
+    path = written(f"[agent]\nslots = 0\n{EVENTS}")
+    assert queue_of_command("events", "eu-west-1", path).role_arn == ROLE
+    path = written(EVENTS + EVENTS)
+    assert queue_of_command("events", "eu-west-1", path).role_arn is None
+
+
+def test_a_name_that_is_queues_of_two_accounts_is_none_of_them(
+    written: Callable[[str], Path],
+) -> None:
+    path = written(
+        f'{EVENTS}[[queue]]\nname = "events"\nregion = "eu-west-1"\nowner = "{"1" * 12}"\n'
+    )
+    with pytest.raises(BadArgument) as caught:
+        queue_of_command("events", "eu-west-1", path)
+    assert caught.value.code == "E_QUEUE_WHICH"
+    label = "events@eu-west-1/210987654321"
+    assert label in caught.value.hint
+    assert queue_of_command(label, "eu-west-1", path).role_arn == ROLE
+
+
+# ---------------------------------------------------------------- labels, and what contradicts
 
 
 def test_labels_are_as_short_as_they_may_be() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from backhaul.adapters.ledger.reconciling.results import (
     UNKNOWN_KEPT,
     SentObject,
 )
+from backhaul.app.queues import ChosenQueue
 from backhaul.app.reconcile.sending import send_target
 from backhaul.core.agent_report import AgentIdentity, AgentReport
 from backhaul.core.errors import BadArgument
@@ -25,6 +26,7 @@ from backhaul.core.ports import MessageKey
 from backhaul.core.reconciliation.values import ReconcileResult
 from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer_ids import time_part
+from backhaul.settings.queue import QueueSettings
 
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -142,13 +144,14 @@ def test_the_last_result_of_each_route_is_kept(ledger: SqlLedger, path: Path) ->
 # ---------------------------------------------------------------- which queue
 
 
-def a_context(path: Path, *queues: str) -> Any:
+def a_context(path: Path, *queues: str, settings: Sequence[QueueSettings] = ()) -> Any:
     """As far as `send_target` looks at it."""
     route = Route(
         name="r", sources=None, destinations=None, queues=frozenset(queues) if queues else None
     )
     return SimpleNamespace(
-        policy=Policy(routes=(route,)), settings=SimpleNamespace(ledger_place=path, queue=[])
+        policy=Policy(routes=(route,)),
+        settings=SimpleNamespace(ledger_place=path, queue=list(settings)),
     )
 
 
@@ -168,7 +171,7 @@ def an_agent(ledger: SqlLedger, queue: str, number: int = 0) -> None:
 
 def target(path: Path, chosen: str | None, *queues: str) -> tuple[str, str | None]:
     found = send_target(a_context(path, *queues), "r", chosen, "us-west-2").queue
-    return found.name, found.region
+    return found.parsed.name, found.region
 
 
 def test_the_queue_is_the_chosen_one_or_the_routes_only_one(path: Path) -> None:
@@ -195,3 +198,28 @@ def test_a_queue_that_is_not_known_is_asked_for(path: Path) -> None:
         target(path, None, "a", "b")
     with pytest.raises(BadArgument, match="no route 'x'"):
         send_target(a_context(path), "x", None, "us-west-2")
+
+
+def test_of_several_queues_it_is_the_only_one_of_the_route_with_its_region_and_role(
+    path: Path,
+) -> None:
+    role = "arn:aws:iam::210987654321:role/reader"
+    both = [
+        QueueSettings(name="events", region="eu-west-1", role_arn=role),
+        QueueSettings(name="orders", region="us-west-2"),
+    ]
+
+    def found(chosen: str | None, *bound: str) -> ChosenQueue:
+        return send_target(a_context(path, *bound, settings=both), "r", chosen, "us-east-1").queue
+
+    for one in (found(None, "events"), found("events"), found("events", "orders")):
+        assert (one.text, one.region, one.role_arn) == ("events", "eu-west-1", role)
+    assert found("other").region == "us-east-1"
+    with pytest.raises(BadArgument, match=r"it serves several \[\[queue]]") as caught:
+        found(None)
+    assert caught.value.hint == "name it: --queue NAME, with one of events, orders"
+    both[1] = QueueSettings(name="events", region="us-west-2")
+    with pytest.raises(BadArgument, match="it serves several") as caught:
+        found(None, "events")
+    assert "events@eu-west-1, events@us-west-2" in caught.value.hint
+    assert found("events@us-west-2").region == "us-west-2"

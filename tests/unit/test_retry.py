@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from backhaul.adapters.ledger import SqlLedger, open_ledger
 from backhaul.app import actions, dlq
+from backhaul.app.queues import ChosenQueue
 from backhaul.app.retry import NotRetried, RetryPlan, not_on_the_queue, plan_by_filters, plan_by_ids
 from backhaul.cli import cli
 from backhaul.core.errors import BackhaulError, PermanentError
@@ -289,10 +290,9 @@ def test_what_was_sent_is_settled_although_its_line_could_not_be_printed(
     monkeypatch.setattr(dlq, "redrive_transfers", redrive_transfers)
     noted: list[SentAgain] = []
     monkeypatch.setattr(actions, "_note", lambda _path, _entry, _warn, every: noted.extend(every))
+    queue = ChosenQueue(text="q", region="us-west-2", label="q")
     with pytest.raises(BrokenPipeError):
-        actions.retry(
-            path, Operator(name="alice"), "q", "r", [], most=1, sent=broken, warn=raise_it
-        )
+        actions.retry(path, Operator(name="alice"), queue, [], most=1, sent=broken, warn=raise_it)
     assert noted == [one]
 
 

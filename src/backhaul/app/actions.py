@@ -21,6 +21,7 @@ from backhaul.app.context import Context
 from backhaul.app.letters import DeadLetterDetails
 from backhaul.app.limit import write_limit
 from backhaul.app.ports import make_cluster
+from backhaul.app.queues import ChosenQueue
 from backhaul.app.records import read_transfer
 from backhaul.app.unknown_route import unknown_route
 from backhaul.core.errors import BackhaulError
@@ -191,8 +192,7 @@ def _limit(manual: ManualLimit | None) -> str:
 def redrive(
     path: LedgerPlace | None,
     by: Operator,
-    queue: str,
-    region: str,
+    queue: ChosenQueue,
     message_ids: Collection[str] | None,
     *,
     most: int,
@@ -204,15 +204,14 @@ def redrive(
     Args:
         path: Of the ledger; without one no line is written.
     """
-    with _sending_noted(path, by, Act.REDRIVE, queue, sent, warn) as note:
-        return dlq.redrive(queue, region, message_ids, most=most, sent=note)
+    with _sending_noted(path, by, Act.REDRIVE, queue.label, sent, warn) as note:
+        return dlq.redrive(queue, message_ids, most=most, sent=note)
 
 
 def delete_dead_letters(
     path: LedgerPlace | None,
     by: Operator,
-    queue: str,
-    region: str,
+    queue: ChosenQueue,
     message_ids: Collection[str],
     *,
     most: int,
@@ -228,8 +227,8 @@ def delete_dead_letters(
     def write(entry: OperatorEntry, every: Sequence[DeadLetterDetails]) -> None:
         _note(path, entry, warn, deleted=[one.transfer_id for one in every if one.transfer_id])
 
-    with _letters_noted(by, Act.DELETE, queue, deleted, _subject_of, write) as note:
-        return dlq.delete(queue, region, message_ids, most=most, deleted=note)
+    with _letters_noted(by, Act.DELETE, queue.label, deleted, _subject_of, write) as note:
+        return dlq.delete(queue, message_ids, most=most, deleted=note)
 
 
 def _subject_of(letter: DeadLetterDetails) -> str:
@@ -239,8 +238,7 @@ def _subject_of(letter: DeadLetterDetails) -> str:
 def retry(
     path: LedgerPlace,
     by: Operator,
-    queue: str,
-    region: str,
+    queue: ChosenQueue,
     dead: Sequence[RetryCandidate],
     *,
     most: int,
@@ -257,8 +255,8 @@ def retry(
         ConfigurationError: E_DLQ_NONE, E_QUEUE_NOT_FOUND and what else opening a queue raises.
     """
     ids = {one.id for one in dead}
-    with _sending_noted(path, by, Act.RETRY, queue, sent, warn) as note:
-        return dlq.redrive_transfers(queue, region, ids, most=most, sent=note)
+    with _sending_noted(path, by, Act.RETRY, queue.label, sent, warn) as note:
+        return dlq.redrive_transfers(queue, ids, most=most, sent=note)
 
 
 def _sending_noted(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from backhaul.adapters.aws.dead_letter import is_shortened
 from backhaul.adapters.aws.sqs import SqsQueue
+from backhaul.adapters.hadoop.configuration.directory import hadoop_conf_dir
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.app.letters import (
     OF_TRANSFER,
@@ -22,7 +23,7 @@ from backhaul.app.letters import (
     details_of,
     with_transfers,
 )
-from backhaul.app.queues import session_of
+from backhaul.app.queues import ChosenQueue
 from backhaul.core.errors import BadMessage, ConfigurationError, VisibilityLost
 from backhaul.core.ports import Message, SentAgain
 from backhaul.core.ports.ledger_place import LedgerPlace
@@ -46,19 +47,18 @@ class ReadLetters:
     is_cut: bool
 
 
-def read_dead_letters(queue: str, region: str, *, most: int) -> list[DeadLetterDetails]:
+def read_dead_letters(queue: ChosenQueue, *, most: int) -> list[DeadLetterDetails]:
     """The dead letters of this queue, at most `most`; all stay on it.
 
     Raises:
         ConfigurationError: E_DLQ_NONE: the queue has no dead-letter queue.
     """
-    _, dead = _open(queue, region)
+    _, dead = _open(queue)
     return [details_of(message) for message in _receive_all(dead, most, lambda _message: False)]
 
 
 def find_dead_letters(
-    queue: str,
-    region: str,
+    queue: ChosenQueue,
     *,
     most: int,
     wanted: LetterFilter = LetterFilter(),  # noqa: B008 - a value that does not change
@@ -74,7 +74,7 @@ def find_dead_letters(
         ConfigurationError: E_DLQ_NONE; E_LEDGER_MISSING and what else opening a ledger raises,
             where the filter needs it.
     """
-    every = read_dead_letters(queue, region, most=most)
+    every = read_dead_letters(queue, most=most)
     known = with_transfers(every, ledger, is_needed=wanted.needs_ledger)
     return ReadLetters(
         matching=sorted(filter(wanted.matches, known), key=_by_time),
@@ -88,20 +88,19 @@ def _by_time(one: DeadLetterDetails) -> tuple[float, str]:
 
 
 def read_dead_letter(
-    queue: str, region: str, beginning: str, *, most: int, ledger: LedgerPlace | None = None
+    queue: ChosenQueue, beginning: str, *, most: int, ledger: LedgerPlace | None = None
 ) -> DeadLetterDetails:
     """The dead letter whose id, or whose transfer's id, begins like this.
 
     Raises:
         BadMessage: E_DLQ_NOT_FOUND.
     """
-    every = find_dead_letters(queue, region, most=most, ledger=ledger)
+    every = find_dead_letters(queue, most=most, ledger=ledger)
     return chosen(every.matching, beginning, most)
 
 
 def redrive(
-    queue: str,
-    region: str,
+    queue: ChosenQueue,
     message_ids: Collection[str] | None,
     *,
     most: int,
@@ -127,7 +126,7 @@ def redrive(
         missing.discard(message.message_id)
         return is_one
 
-    count, shortened = _send_all_back(queue, region, is_wanted, most=most, sent=sent)
+    count, shortened = _send_all_back(queue, is_wanted, most=most, sent=sent)
     if shortened:
         raise BadMessage(
             "E_DLQ_SHORTENED",
@@ -141,8 +140,7 @@ def redrive(
 
 
 def delete(
-    queue: str,
-    region: str,
+    queue: ChosenQueue,
     message_ids: Collection[str],
     *,
     most: int,
@@ -157,7 +155,7 @@ def delete(
     Raises:
         BadMessage: E_DLQ_NOT_FOUND, after all others were deleted.
     """
-    _, dead = _open(queue, region)
+    _, dead = _open(queue)
     missing = set(message_ids)
 
     def take(message: Message) -> bool:
@@ -178,8 +176,7 @@ def delete(
 
 
 def redrive_transfers(
-    queue: str,
-    region: str,
+    queue: ChosenQueue,
     transfer_ids: Collection[str],
     *,
     most: int,
@@ -201,14 +198,13 @@ def redrive_transfers(
         return is_one
 
     _, shortened = _send_all_back(
-        queue, region, is_wanted, most=most, sent=sent, is_over=lambda: not missing
+        queue, is_wanted, most=most, sent=sent, is_over=lambda: not missing
     )
     return {one.attributes[OF_TRANSFER] for one in shortened}
 
 
 def _send_all_back(
-    queue: str,
-    region: str,
+    queue: ChosenQueue,
     is_wanted: Callable[[Message], bool],
     *,
     most: int,
@@ -220,7 +216,7 @@ def _send_all_back(
     Args:
         is_over: No further dead letter needs to be read.
     """
-    source, dead = _open(queue, region)
+    source, dead = _open(queue)
     shortened: list[Message] = []
     count = 0
 
@@ -261,9 +257,9 @@ def _send_back(source: SqsQueue, message: Message) -> str:
     )
 
 
-def _open(queue: str, region: str) -> tuple[SqsQueue, SqsQueue]:
-    aws = session_of(queue, region)
-    source = SqsQueue.open(queue, region, aws, SystemClock())
+def _open(queue: ChosenQueue) -> tuple[SqsQueue, SqsQueue]:
+    aws = queue.session(hadoop_conf_dir())
+    source = SqsQueue.open(queue.text, queue.region, aws, SystemClock(), owner=queue.owner)
     url = source.facts.dead_letter_url
     if url is None:
         raise ConfigurationError(
@@ -271,7 +267,7 @@ def _open(queue: str, region: str) -> tuple[SqsQueue, SqsQueue]:
             f"queue {source.facts.name} has no dead-letter queue",
             hint="give it a redrive policy; the quick start shows how",
         )
-    dead = SqsQueue.for_sending(url, region, aws, SystemClock(), endpoint=source.endpoint)
+    dead = SqsQueue.for_sending(url, queue.region, aws, SystemClock(), endpoint=source.endpoint)
     return source, dead
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backhaul.adapters.hadoop.configuration.directory import hadoop_conf_dir
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.core.agent.polling.opening import OpenedByPoll
 from backhaul.core.agent.queue_warnings import warnings
@@ -116,50 +115,29 @@ def queues_to_work(
     return (chosen_queue(settings, queue, region),)
 
 
-def chosen_queue(
-    settings: Sequence[QueueSettings], queue: str | None, region: str | None
-) -> ChosenQueue:
-    """For a command that needs one queue.
+def chosen_queue(settings: Sequence[QueueSettings], queue: str, region: str | None) -> ChosenQueue:
+    """For a command that works or probes one queue.
 
     Args:
-        queue: Name, URL, ARN, or the label of one of the file's; None: the file's only one.
+        queue: Name, URL, ARN, or the label of one of the file's.
         region: None: as the file has it.
 
     Raises:
         BadArgument: E_QUEUE_NAME; E_QUEUE_WHICH: it is not clear which one is meant, or it is none
             of the file's.
     """
-    every = configured_queues(settings)
-    if queue is None:
-        if len(every) == 1:
-            return every[0]
-        what = f"the configuration has {len(every)}" if every else "the configuration has none"
-        fix = f"--queue NAME, with one of {_names(every)}" if every else "QUEUE REGION"
-        raise BadArgument("E_QUEUE_WHICH", f"which queue? {what}", hint=f"name it: {fix}")
-    labelled = [one for one in every if one.label == queue and region in {None, one.region}]
-    if labelled:
-        return labelled[0]
+    found = configured_queue(settings, queue, region)
+    if found is not None:
+        return found
     named = parse_queue(queue)
-    if region is not None:
-        named.check_region(region)
-    wanted = named.with_known(region=region, account=None)
-    found = [one for one in every if wanted.is_same(one.parsed)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise BadArgument(
-            "E_QUEUE_WHICH",
-            f"{printable(queue, 200)} is {len(found)} queues of the configuration",
-            hint=f"name one of {_names(found)}",
-        )
     where = region or named.region
-    if every:
+    if settings:
         raise BadArgument(
             "E_QUEUE_WHICH",
             f"queue {printable(queue, 200)}{f' in {where}' if where else ''} is no [[queue]] of the"
             " configuration",
-            hint=f"name one of {_names(every)}; or add it as a [[queue]], or remove all [[queue]]"
-            " to name queues on the command line alone",
+            hint=f"{_name_one_of(configured_queues(settings))}; or add it as a [[queue]], or remove"
+            " all [[queue]] to name queues on the command line alone",
         )
     if where is None:
         raise BadArgument(
@@ -170,25 +148,60 @@ def chosen_queue(
     return ChosenQueue(text=queue, region=where, label=named.name)
 
 
-def session_of(queue: str, region: str) -> AwsSession:
-    """The session that a command reaches a queue with: with its role, where `[[queue]]` has one.
+def queue_of_command(queue: str, region: str, config: Path | None = None) -> ChosenQueue:
+    """For a command that sends or reads: with the role of the `[[queue]]` that it is, if it is one.
 
-    The configuration is that which commands find by themselves. One that this user may not read,
-    or that has a fault, says nothing about roles: whoever sends a message needs none.
+    A configuration that this user may not read, or whose `[[queue]]` have a fault, has no roles:
+    whoever sends a message to a queue of the own account needs none.
+
+    Args:
+        config: None: the one that commands find by themselves.
+
+    Raises:
+        BadArgument: E_QUEUE_NAME; E_QUEUE_WHICH: it is several of them.
     """
     settings: Sequence[QueueSettings] = ()
     with suppress(ConfigurationError):
-        settings = load_part(find_config(None), ("queue",))[0].queue
-        check_queues(settings, MOST_SLOTS, None)
-    one = ChosenQueue(text=queue, region=region, label=queue)
-    with suppress(BackhaulError):
-        one = chosen_queue(settings, queue, region)
-    return one.session(hadoop_conf_dir())
+        found = load_part(find_config(config), ("queue",))[0].queue
+        check_queues(found, MOST_SLOTS, None)
+        settings = found
+    one = configured_queue(settings, queue, region)
+    return one or ChosenQueue(text=queue, region=region, label=queue)
 
 
-def _names(queues: Sequence[ChosenQueue]) -> str:
-    more = ", …" if len(queues) > _NAMED_MOST else ""
-    return ", ".join(printable(one.label, 120) for one in queues[:_NAMED_MOST]) + more
+def configured_queue(
+    settings: Sequence[QueueSettings], queue: str, region: str | None
+) -> ChosenQueue | None:
+    """The `[[queue]]` that is meant; None: none of them.
+
+    Args:
+        region: None: any.
+
+    Raises:
+        BadArgument: E_QUEUE_NAME; E_QUEUE_WHICH: several are.
+    """
+    every = configured_queues(settings)
+    labelled = [one for one in every if one.label == queue and region in {None, one.region}]
+    if labelled or not every:
+        return labelled[0] if labelled else None
+    named = parse_queue(queue)
+    if region is not None:
+        named.check_region(region)
+    wanted = named.with_known(region=region, account=None)
+    found = [one for one in every if wanted.is_same(one.parsed)]
+    if len(found) > 1:
+        raise BadArgument(
+            "E_QUEUE_WHICH",
+            f"{printable(queue, 200)} is {len(found)} queues of the configuration",
+            hint=_name_one_of(found),
+        )
+    return found[0] if found else None
+
+
+def _name_one_of(queues: Sequence[ChosenQueue]) -> str:
+    """As they can be typed: a label with its region is always exactly one."""
+    shown = ", ".join(f"{printable(one.label, 120)} {one.region}" for one in queues[:_NAMED_MOST])
+    return f"name one by QUEUE REGION: {shown}{', …' if len(queues) > _NAMED_MOST else ''}"
 
 
 class AgentQueues:

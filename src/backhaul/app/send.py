@@ -8,8 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from backhaul.adapters.aws.sqs import SqsQueue
+from backhaul.adapters.hadoop.configuration.directory import hadoop_conf_dir
 from backhaul.adapters.system.clock import SystemClock
-from backhaul.app.queues import session_of
+from backhaul.app.queues import ChosenQueue, queue_of_command
 from backhaul.core.errors import BadMessage
 from backhaul.core.file_systems import FileSystems
 from backhaul.core.model import Options
@@ -57,7 +58,7 @@ def send_message(
     key = read_keys(key_file, None)[0] if key_file is not None else None
     parsed = parse_options(options)
     body = body_of(source, destination, parsed, reply_to)
-    return MessageSender(queue, region, key, valid_s=valid_s).send_body(body)
+    return MessageSender(queue_of_command(queue, region), key, valid_s=valid_s).send_body(body)
 
 
 class MessageSender:
@@ -70,20 +71,18 @@ class MessageSender:
 
     def __init__(
         self,
-        queue: str,
-        region: str,
+        queue: ChosenQueue,
         key: bytes | None,
         *,
         valid_s: int = 3600,
         needs_arn: bool = False,
     ) -> None:
-        aws = session_of(queue, region)
-        clock = SystemClock()
+        aws, clock = queue.session(hadoop_conf_dir()), SystemClock()
         self._key = key
         self._valid = timedelta(seconds=valid_s)
         # The signature covers the queue's ARN, which only SQS knows.
         opening = SqsQueue.open if needs_arn or key is not None else SqsQueue.for_sending
-        self._queue = opening(queue, region, aws, clock)
+        self._queue = opening(queue.text, queue.region, aws, clock, owner=queue.owner)
 
     @property
     def arn(self) -> str:

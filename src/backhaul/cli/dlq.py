@@ -141,8 +141,10 @@ def show_dead_letter(
     ID is the dead letter's own or that of its transfer.
     """
     from backhaul.app.dlq import read_dead_letter
+    from backhaul.app.queues import queue_of_command
 
-    letter = read_dead_letter(queue, region, message_id, most=limit, ledger=_ledger_path(files))
+    chosen = queue_of_command(queue, region, files.config)
+    letter = read_dead_letter(chosen, message_id, most=limit, ledger=_ledger_path(files))
     if as_json:
         print_json(letter_as_json(letter))
         return 0
@@ -189,6 +191,7 @@ def redrive_dead_letters(  # noqa: PLR0913 - one for each option
     By transfers instead of dead letters: `backhaul retry`.
     """
     from backhaul.app.actions import person, redrive
+    from backhaul.app.queues import queue_of_command
 
     _require_one_way(message_ids, is_all=is_all, wanted=wanted)
     ids: list[str] | None = None
@@ -204,8 +207,7 @@ def redrive_dead_letters(  # noqa: PLR0913 - one for each option
     sent = redrive(
         _ledger_path(files),
         person(),
-        queue,
-        region,
+        queue_of_command(queue, region, files.config),
         ids,
         most=limit,
         sent=sent_printer(as_json=as_json),
@@ -240,6 +242,7 @@ def delete_dead_letters(  # noqa: PLR0913 - one for each option
     Their transfers are settled: they are no longer counted as dead.
     """
     from backhaul.app.actions import delete_dead_letters, person
+    from backhaul.app.queues import queue_of_command
 
     _require_one_way(message_ids, is_all=is_all, wanted=wanted)
     letters = _choose(queue, region, message_ids, wanted, limit, files)
@@ -254,8 +257,7 @@ def delete_dead_letters(  # noqa: PLR0913 - one for each option
     deleted = delete_dead_letters(
         _ledger_path(files),
         person(),
-        queue,
-        region,
+        queue_of_command(queue, region, files.config),
         [one.message_id for one in letters],
         most=limit,
         deleted=_print_deleted_json if as_json else lambda one: click.echo(one.message_id),
@@ -311,9 +313,11 @@ def _choose(
 
 def _read(queue: str, region: str, wanted: LetterFilter, limit: int, files: Files) -> ReadLetters:
     from backhaul.app.dlq import find_dead_letters
+    from backhaul.app.queues import queue_of_command
 
     path = _ledger_path(files)
-    return find_dead_letters(queue, region, most=limit, wanted=wanted, ledger=path)
+    chosen = queue_of_command(queue, region, files.config)
+    return find_dead_letters(chosen, most=limit, wanted=wanted, ledger=path)
 
 
 def _note(found: ReadLetters, wanted: LetterFilter) -> None:

@@ -92,7 +92,7 @@ def command(  # noqa: PLR0913 - one for each option
     refused = list(plan.refused)
     if plan.dead and not dry_run:
         _confirm(plan, is_confirmed=yes)
-        refused += _send(path, plan, as_json=as_json)
+        refused += _send(files, path, plan, as_json=as_json)
     if as_json:
         _print_json(() if not dry_run else plan.dead, refused)
     if not transfer_ids:  # a filter wants what can be sent again; it has named the others
@@ -148,8 +148,9 @@ def _confirm(plan: RetryPlan, *, is_confirmed: bool) -> None:
     click.confirm(f"Send {counted(len(plan.dead), 'transfer')} again?", abort=True, err=True)
 
 
-def _send(path: LedgerPlace, plan: RetryPlan, *, as_json: bool) -> list[NotRetried]:
+def _send(files: Files, path: LedgerPlace, plan: RetryPlan, *, as_json: bool) -> list[NotRetried]:
     from backhaul.app.actions import person, retry
+    from backhaul.app.queues import queue_of_command
     from backhaul.app.retry import not_on_the_queue
     from backhaul.core.ports import SentAgain
 
@@ -167,8 +168,7 @@ def _send(path: LedgerPlace, plan: RetryPlan, *, as_json: bool) -> list[NotRetri
         shortened = retry(
             path,
             person(),
-            queue.text,
-            queue.region or "",
+            queue_of_command(queue.text, queue.region or "", files.config),
             dead,
             most=READ_MOST,
             sent=sent,

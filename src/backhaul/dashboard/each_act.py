@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from backhaul.app import actions
 from backhaul.app.budget import budget_views, raise_budget
+from backhaul.app.queues import queue_of_command
 from backhaul.core.cost.budget import BudgetUnit
 from backhaul.core.errors import BadArgument
 from backhaul.core.model import TransferState
@@ -205,8 +206,7 @@ def _retry_on(
     shortened = actions.retry(
         site.settings.ledger_place,
         by,
-        queue,
-        _region(queue),
+        queue_of_command(queue, _region(queue), site.require_context().config_path),
         dead,
         most=LETTERS_MOST,
         sent=lambda one: sent.add(one.transfer_id),

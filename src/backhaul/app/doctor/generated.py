@@ -6,6 +6,7 @@ What may not be read is skipped: the agent works without these rights.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from backhaul.adapters.aws.probing.notifications import bucket_notifications
 from backhaul.adapters.aws.probing.sqs import QueueProbes
@@ -29,7 +30,15 @@ from backhaul.core.requests.queue_names import are_same
 
 
 def queue_and_buckets(context: DoctorContext) -> Iterator[Finding]:
-    """Nothing where the queue cannot be read: its own probes have the reason."""
+    """All of each queue, and of the buckets whose routes it serves.
+
+    Nothing of a queue that cannot be read: its own probes have the reason.
+    """
+    for one in context.of_each_queue:
+        yield from _one_queue(one)
+
+
+def _one_queue(context: DoctorContext) -> Iterator[Finding]:
     if context.queue is None or context.region is None:
         return
     live = _live(context, context.queue, context.region)
@@ -81,8 +90,10 @@ def _notifications(
     context: DoctorContext, live: LiveQueue, route: Route, source: EventSource
 ) -> Iterator[Finding]:
     subject = f"s3://{source.bucket}"
+    # The role is for the queue alone: buckets are reached with the agent's own credentials.
+    own = replace(context, role_arn=None, external_id=None) if context.role_arn else context
     try:
-        found = bucket_notifications(context.aws, source.bucket, source.owner)
+        found = bucket_notifications(own.aws, source.bucket, source.owner)
     except BackhaulError as error:
         arn = f"arn:{partition_of(context.region or '')}:s3:::{source.bucket}"
         yield Finding(

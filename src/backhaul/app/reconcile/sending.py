@@ -17,7 +17,7 @@ from backhaul.adapters.ledger.reconciling.results import SentObject
 from backhaul.adapters.system.clock import host_name
 from backhaul.app.actions import Warn, noted_sends
 from backhaul.app.context import Context
-from backhaul.app.queues import configured_queues
+from backhaul.app.queues import ChosenQueue, configured_queue, configured_queues
 from backhaul.app.reconcile.run import find_route
 from backhaul.app.send import MessageSender, body_of
 from backhaul.core.errors import BadArgument, PermanentError
@@ -25,8 +25,7 @@ from backhaul.core.model import Location, Options, Route
 from backhaul.core.ports import Act, Operator
 from backhaul.core.reconciliation.checks import DOUBTFUL_MOST
 from backhaul.core.reconciliation.values import ComparedPath, ObjectClass, SourceObject
-from backhaul.core.requests.policy import serves_queue
-from backhaul.core.requests.queue_names import QueueName, parse_queue
+from backhaul.core.requests.queue_names import parse_queue
 from backhaul.core.text import printable
 
 BATCH = 50  # messages between two records of what was sent
@@ -79,10 +78,10 @@ class Missing:
 
 @dataclass(frozen=True, kw_only=True)
 class SendTarget:
-    """Whose messages go to which queue; its region is known."""
+    """Whose messages go to which queue."""
 
     route: Route
-    queue: QueueName
+    queue: ChosenQueue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,30 +119,46 @@ class LeavesMessages(Protocol):
 def send_target(context: Context, route_name: str, chosen: str | None, region: str) -> SendTarget:
     """The queue that messages of a route go to: as chosen, the route's own, or its agents'.
 
+    Args:
+        region: Of a queue that is no `[[queue]]` and whose text names none.
+
     Raises:
-        BadArgument: E_ROUTE_UNKNOWN, E_QUEUE_NAME, E_RECONCILE_QUEUE.
+        BadArgument: E_ROUTE_UNKNOWN, E_QUEUE_NAME, E_QUEUE_WHICH, E_RECONCILE_QUEUE.
     """
     route = find_route(context, route_name)
-    every = configured_queues(context.settings.queue)
-    if chosen is None and every:
-        arns = {one.label: one for one in every if serves_queue(route, one.text)}
-        if len(arns) == 1:
-            (found,) = arns.values()
-            return SendTarget(route=route, queue=_in_region(parse_queue(found.text), found.region))
-    own = sorted(route.queues or ())
-    if chosen is not None or len(own) == 1:
-        queue = _in_region(parse_queue(chosen or own[0]), region)
-        return SendTarget(route=route, queue=queue)
-    known = _queues_of_agents(context) if not own else set()
-    if len(known) == 1:
-        ((name, its_region),) = known
-        return SendTarget(route=route, queue=_in_region(parse_queue(name), its_region))
+    settings = context.settings.queue
+    if chosen is not None:
+        found = configured_queue(settings, chosen, None)
+        return SendTarget(route=route, queue=found or _plain(chosen, region))
+    if settings:
+        of_route = [one for one in configured_queues(settings) if _serves(route, one)]
+        known = "it serves several [[queue]]"
+        fix = (
+            f"--queue NAME, with one of {', '.join(printable(one.label) for one in of_route[:10])}"
+        )
+    else:
+        own = sorted(route.queues or ())
+        places = {(one, region) for one in own} or _queues_of_agents(context)
+        of_route = [_plain(*place) for place in places] if len(places) == 1 else []
+        known = "it serves several" if own else "no agent, or several, worked on this ledger"
+        fix = "--queue QUEUE --region REGION"
+    if len(of_route) == 1:
+        return SendTarget(route=route, queue=of_route[0])
     raise BadArgument(
         "E_RECONCILE_QUEUE",
         f"which queue the messages of route {printable(route.name, 80)} go to is not known:"
-        f" {'it serves several' if own else 'no agent, or several, worked on this ledger'}",
-        hint="name it: --queue QUEUE --region REGION",
+        f" {known}",
+        hint=f"name it: {fix}",
     )
+
+
+def _plain(text: str, region: str) -> ChosenQueue:
+    return ChosenQueue(text=text, region=parse_queue(text).region or region, label=text)
+
+
+def _serves(route: Route, one: ChosenQueue) -> bool:
+    bound = route.queues
+    return bound is None or any(parse_queue(text).is_same(one.parsed) for text in bound)
 
 
 def _queues_of_agents(context: Context) -> set[tuple[str, str]]:
@@ -153,10 +168,6 @@ def _queues_of_agents(context: Context) -> set[tuple[str, str]]:
     with closing(reader):
         agents = [each.identity for one in reader.agents() for each in one.record.by_queue]
     return {(one.queue, one.region) for one in agents}
-
-
-def _in_region(named: QueueName, region: str) -> QueueName:
-    return named if named.region is not None else replace(named, region=region)
 
 
 def send_missing(
@@ -176,7 +187,7 @@ def send_missing(
     path, route, queue = context.settings.ledger_place, to.route, to.queue
     key = route.signature.keys[0] if route.signature is not None else None
     with noted_sends(path, by, Act.RECONCILE, f"{route.name}: {queue.text}", warn) as note:
-        sender = MessageSender(queue.text, queue.region or "", key, needs_arn=True)
+        sender = MessageSender(queue, key, needs_arn=True)
         with closing(open_ledger(path, create=False, host=host_name())) as ledger:
             run = SendRun(
                 route=route.name,
