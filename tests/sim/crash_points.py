@@ -120,6 +120,14 @@ SCENARIOS: dict[str, Shape] = {
     "one agent, three at once": replace(
         _FOLDER, agents=1, slots=3, messages=("raw/p/, /land/d", "raw/p/a, /land/d") * 2
     ),
+    "one agent, two queues": replace(
+        _TWICE,
+        agents=1,
+        keys=BOTH,
+        messages=("raw/p/a, /land/a", "raw/p/s/b, /land/b"),
+        at_once=2,
+        queues=2,
+    ),
 }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -25,6 +25,8 @@ from backhaul.core.agent.observer import Observer
 from backhaul.core.agent.pausing.budgets import BudgetGate, _Reserved
 from backhaul.core.agent.pausing.lot import Parked
 from backhaul.core.agent.pausing.parking import Parking
+from backhaul.core.agent.polling.poller import QueuePoller
+from backhaul.core.agent.polling.shares import Room, SlotShares
 from backhaul.core.agent.replying.lane import ReplyLane
 from backhaul.core.agent.reporting import Reporter
 from backhaul.core.agent.stopping import Stop
@@ -61,9 +63,16 @@ from backhaul.engines.operations import TargetOperations
 from backhaul.testing.fakes import FakeQueue, FakeTarget, MemoryLedger, memory_file, memory_ledger
 from backhaul.testing.fakes.inline import InlineSession
 from tests.sim.crash_points import Point
+from tests.sim.queues import BothAreFull, OneIsDenied
 
 Patch = pytest.MonkeyPatch
 Remove = Callable[[Patch], None]
+
+
+class Scene(Protocol):
+    """One schedule; `run` raises what it violates."""
+
+    def run(self) -> object: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +82,14 @@ class Mutant:
     Attributes:
         rule: What no longer holds.
         seed: A schedule that notices.
-        point: A crash point that notices, where random schedules hardly do.
+        point: What notices, where random schedules hardly do: a crash point, or two queues.
     """
 
     name: str
     rule: str
     remove: Remove
     seed: int
-    point: Point | None = None
+    point: Scene | None = None
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -92,7 +101,7 @@ class Mutant:
 MUTANTS: list[Mutant] = []
 
 
-def mutant(rule: str, seed: int, point: Point | None = None) -> Callable[[Remove], Remove]:
+def mutant(rule: str, seed: int, point: Scene | None = None) -> Callable[[Remove], Remove]:
     """Register the function below as the removal of `rule`."""
 
     def register(remove: Remove) -> Remove:
@@ -933,3 +942,48 @@ def a_batch_counts_as_taken_whole(patch: Patch) -> None:
         return original(self, due) and frozenset(one.reply.key for one in due)
 
     _around(patch, ReplyLane, "_try_batch", deliver)
+
+
+# ---------------------------------------------------------------- several queues
+
+
+@mutant(
+    "a call that a queue refuses gives its slot to others after some tries",
+    0,
+    OneIsDenied(seed=0, since_s=2.0),
+)
+def a_message_waits_for_its_queue_in_a_slot(patch: Patch) -> None:
+    patch.setattr(context, "QUEUE_TRIES", math.inf)
+
+
+@mutant("slots kept for a poll that failed are free again", 0, OneIsDenied(seed=0, since_s=2.0))
+def a_failed_poll_keeps_its_slots(patch: Patch) -> None:
+    kept: dict[QueuePoller, int] = {}
+
+    def end(original: Any, self: QueuePoller) -> None:
+        kept[self] = self._share.promised
+        original(self)
+
+    def failed(original: Any, self: QueuePoller, *how: Any) -> Any:
+        self._share.promised = kept[self]
+        return original(self, *how)
+
+    _around(patch, QueuePoller, "_end_promise", end)
+    _around(patch, QueuePoller, "_failed", failed)
+
+
+@mutant("the next slot is of the queue that has fewer", 0, BothAreFull(seed=2))
+def a_free_slot_is_of_whoever_comes_first(patch: Patch) -> None:
+    def slots_for(_original: Any, self: SlotShares, _share: Any) -> int:
+        return self.slots - sum(one.taken for one in self.shares)
+
+    _around(patch, SlotShares, "_slots_for", slots_for)
+
+
+@mutant("a queue below its share looks although no slot is free", 0, BothAreFull(seed=4))
+def a_queue_looks_only_into_free_slots(patch: Patch) -> None:
+    def room(original: Any, self: SlotShares, share: Any) -> Room:
+        found: Room = original(self, share)
+        return found if found.slots else Room()
+
+    _around(patch, SlotShares, "room", room)

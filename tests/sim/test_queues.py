@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from backhaul.core import facts as events
 from backhaul.core.agent.polling.poller import QueuePoller
+from tests.sim.crash_points import SCENARIOS
 from tests.sim.ghost import Violation
+from tests.sim.queues import BothAreFull, OneIsDenied, of_two
 from tests.sim.shape import Shape, shape_of
 from tests.sim.world import Sim
 
@@ -35,35 +36,23 @@ def test_no_schedule_of_two_queues_violates_anything() -> None:
     assert not bad, bad[:5]
 
 
-def _two(**more: object) -> Shape:
-    bodies = tuple(f"raw/p/a, /land/{number}" for number in range(6))
-    return Shape(messages=bodies, slots=1, queues=2, **more)  # type: ignore[arg-type]
+@pytest.mark.parametrize("since_s", [0.0, 2.0])
+def test_a_queue_that_is_denied_holds_up_no_other(since_s: float) -> None:
+    """Its own messages wait for most of an hour, and those of the other one end within minutes."""
+    for seed in range(6):
+        OneIsDenied(seed=seed, since_s=since_s).run()
 
 
-def test_a_queue_that_is_denied_holds_up_no_other() -> None:
-    """Its own messages wait for an hour, and those of the other one end within minutes."""
+def test_queues_that_both_have_messages_take_turns() -> None:
     for seed in range(10):
-        sim = Sim(seed, _two(denied_s=(0.0, 3600.0)))
-        ended_s: dict[str, float] = {}
-        emit = sim._emit
+        BothAreFull(seed=seed).run()
 
-        def noted(
-            fact: object,
-            sim: Sim = sim,
-            ended_s: dict[str, float] = ended_s,
-            emit: object = emit,
-        ) -> None:
-            if isinstance(fact, events.DeliveryEnded):
-                ended_s[fact.message_id] = sim.clock.now_s - sim.began_s
-            emit(fact)  # type: ignore[operator]
 
-        sim._emit = noted  # type: ignore[method-assign]
-        sim.run()
-        first = [at_s for one, at_s in ended_s.items() if one.startswith("m-")]
-        second = [at_s for one, at_s in ended_s.items() if one.startswith("m1-")]
-        assert len(first) + len(second) == 6
-        assert max(first, default=0.0) < 600
-        assert min(second, default=3600.0) >= 3600
+def test_the_crash_points_of_two_queues_have_a_message_on_each() -> None:
+    sim = Sim(1, SCENARIOS["one agent, two queues"])
+    for _ in range(2):
+        sim.send()
+    assert [len(one.remaining) for one in sim.queues] == [1, 1]
 
 
 def test_a_message_that_waits_for_a_slot_is_handed_back_at_a_stop(
@@ -79,5 +68,5 @@ def test_a_message_that_waits_for_a_slot_is_handed_back_at_a_stop(
 
     monkeypatch.setattr(QueuePoller, "_accept", noted)
     for seed in range(30):
-        Sim(seed, _two(kinds=frozenset({"stop"}), at_once=6)).run()
+        Sim(seed, of_two(6, kinds=frozenset({"stop"}), at_once=6)).run()
     assert waited
