@@ -155,6 +155,34 @@ def test_a_queue_that_is_not_there_or_denied_holds_up_no_other(
     assert two.left() == (0, 1)
 
 
+def test_a_queue_that_is_deleted_under_way_holds_up_no_other_and_may_come_back(
+    two: TwoQueues,
+) -> None:
+    it = two.it
+    two.create_second()
+    agent = two.start()
+    two.ask_second("p/a", "second")
+    agent.logged("transfer done", times=1)
+    it.sqs.delete_queue(QueueUrl=two.url)
+
+    def failed() -> list[tuple[str, str]]:
+        return [(one["queue"], one["code"]) for one in agent.of("SQS receive failed")]
+
+    # ElasticMQ answers the poll that is under way with an error of its own.
+    eventually(lambda: (two.second, "E_QUEUE_NOT_FOUND") in failed(), within_s=60)
+    assert {queue for queue, _ in failed()} == {two.second}
+    it.ask_for("p/b", "first")
+    agent.logged("transfer done", times=2)
+    two.create_second()
+    two.ask_second("p/c", "second")
+    agent.logged("transfer done", times=3)
+    agent.terminate()
+    ended = agent.wait()
+    assert ended.code == 0, ended
+    assert two.left() == (0, 0)
+    assert set(it.landing.files()) == {"first/b", "second/a", "second/c"}
+
+
 def test_messages_of_both_get_slots_while_one_is_flooded(two: TwoQueues) -> None:
     two.create_second()
     for _ in range(FLOOD):

@@ -210,7 +210,7 @@ def letters(monkeypatch: pytest.MonkeyPatch) -> list[DeadLetterDetails]:
     """What is on the dead-letter queue."""
     left = [LETTER, MOVED]
 
-    def redrive(_q: str, _r: str, ids: list[str] | None, *, most: int, sent: object) -> int:
+    def redrive(_queue: object, ids: list[str] | None, *, most: int, sent: object) -> int:
         assert most == 1000
         gone = [one for one in left if ids is None or one.message_id in ids]
         for one in gone:
@@ -222,7 +222,7 @@ def letters(monkeypatch: pytest.MonkeyPatch) -> list[DeadLetterDetails]:
             left.remove(one)
         return len(gone)
 
-    def delete(_q: str, _r: str, ids: list[str], *, most: int, deleted: object) -> int:
+    def delete(_queue: object, ids: list[str], *, most: int, deleted: object) -> int:
         assert most == 1000
         for one in [one for one in left if one.message_id in ids]:
             deleted(one)  # type: ignore[operator]

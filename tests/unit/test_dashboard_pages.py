@@ -24,7 +24,7 @@ from backhaul.adapters.system import trusted_files
 from backhaul.app import search
 from backhaul.app.budget import read_budgets
 from backhaul.app.overview import RouteView
-from backhaul.core.agent_report import AgentReport, QueueDepth, RunningTransfer
+from backhaul.core.agent_report import AgentReport, QueueDepth, QueueReport, RunningTransfer
 from backhaul.core.cost.budget import BudgetPer, BudgetRaise, BudgetUnit, period_at
 from backhaul.core.cost.egress import Egress, EgressCount
 from backhaul.core.cost.prices import GB
@@ -358,6 +358,34 @@ def test_the_rate_of_messages_is_unknown_where_two_queues_share_a_ledger(tmp_pat
     for name in ("a", "b"):
         with_report(ledger, report(NOW), host=name, queue=name)
     assert "Messages a minute: unknown" in section(browser_of(ledger).get("/"), "queue-1")
+
+
+def test_each_queue_of_one_agent_has_a_card(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.db"
+    depth = QueueDepth(visible=5, in_flight=1, delayed=0, retention_s=345_600, at=NOW)
+    queues = (
+        QueueReport(queue="orders", region="us-west-2", last_poll_at=NOW, depth=depth),
+        QueueReport(
+            queue="events",
+            region="eu-west-1",
+            failed_polls=5,
+            failing_since=NOW - 9 * MINUTE,
+            poll_code="E_AWS_DENIED",
+            poll_hint="allow it",
+        ),
+    )
+    made = report(NOW, queues=queues, running=(), last_poll_at=NOW)
+    with_report(ledger, made, queue="orders, events", region="us-west-2, eu-west-1")
+    answer = browser_of(ledger).get("/")
+    checked(answer)
+    events, orders = section(answer, "queue-1"), section(answer, "queue-2")
+    assert "Queue events Waiting –" in events
+    assert "No end is known: SQS has not given its counts yet" in events
+    assert "Queue orders Waiting 5 In flight 1" in orders
+    assert "No end is known: several queues share this ledger" in orders
+    assert 'id="queue-3"' not in answer.text
+    assert "Not polling events for 9 min" in words(answer)
+    assert "of 2 queues 1 polled" in words(answer)
 
 
 def test_an_empty_queue_has_nothing_to_be_done_by(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backhaul.app.doctor import generated
+from backhaul.app.doctor import generated, sqs
 from backhaul.app.doctor.context import DoctorContext, read_context
 from backhaul.app.doctor.finding import Finding, State
 from backhaul.core.errors import NotAllowed, OutageError
@@ -109,6 +109,34 @@ def test_notification_that_may_not_be_read_is_skipped(
     one = found(tmp_path)["init.notification"]
     assert one.state is State.SKIPPED
     assert ("s3:GetBucketNotification" in str(one.fix)) is has_fix
+
+
+def test_each_queue_is_compared_with_the_routes_it_serves(
+    bed: AwsBed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arn = ARN.replace(QUEUE, "another").replace(REGION, "eu-west-1")
+    bed.queues["eu-west-1", "another"] = {"QueueArn": arn, "MessageRetentionPeriod": "345600"}
+    both = f'[[queue]]\nname = "{QUEUE}"\nregion = "{REGION}"\n'
+    both += '[[queue]]\nname = "another"\nregion = "eu-west-1"\n'
+    monkeypatch.setattr("tests.unit.test_doctor_generated.CONFIGURATION", both + CONFIGURATION)
+    read = context(tmp_path, queue=None, region=None)
+    every = list(generated.queue_and_buckets(read))
+    assert [(one.check, one.subject, one.state, one.route) for one in every] == [
+        ("init.queue", QUEUE, State.OK, ""),
+        ("init.policy", QUEUE, State.OK, ""),
+        ("init.notification", f"s3://{BUCKET}", State.OK, "landing"),
+        ("init.queue", "another", State.WARNING, ""),
+        ("init.policy", "another", State.OK, ""),
+        ("init.notification", f"s3://{BUCKET}/view/", State.WARNING, "of-another-queue"),
+    ]
+    probed = [one for one in sqs.queue(read) if one.check == "sqs.queue"]
+    assert [(one.subject, one.state) for one in probed] == [
+        (QUEUE, State.OK),
+        ("another", State.OK),
+    ]
+    # One that is named is probed alone.
+    only = generated.queue_and_buckets(context(tmp_path, queue="another", region=None))
+    assert {one.route for one in only} == {"", "of-another-queue"}
 
 
 def test_queue_that_may_not_be_read_has_no_second_finding(bed: AwsBed, tmp_path: Path) -> None:

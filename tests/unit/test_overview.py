@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -12,12 +13,16 @@ from typing import Any
 import pytest
 
 from backhaul.adapters.ledger import Owner, SqlLedger, open_ledger
+from backhaul.app.check import judge
+from backhaul.app.document import as_text
 from backhaul.app.overview import Overview, RouteView, percentile, read_overview
+from backhaul.cli.screen import plain, screen
 from backhaul.core.agent_report import (
     SILENT_AFTER,
     AgentIdentity,
     AgentReport,
     QueueDepth,
+    QueueReport,
     RunningTransfer,
 )
 from backhaul.core.health import HealthState
@@ -189,6 +194,26 @@ def test_with_two_queues_it_is_not_known_whose_messages_ended(site: Site) -> Non
     assert [(one.name, one.forecast.done_by) for one in site.overview().queues] == [
         ("other", None),
         ("q", None),
+    ]
+
+
+def test_an_agent_of_two_queues_has_a_view_of_each_whose_unknown_end_is_said(site: Site) -> None:
+    queues = tuple(
+        QueueReport(queue=one, region="us-east-1", last_poll_at=NOW, depth=depth(waiting))
+        for one, waiting in (("q", 3), ("other", 0))
+    )
+    site.agent("a", queue="q, other", queues=queues)
+    site.done("t", NOW - MINUTE)
+    found = site.overview()
+    why = "several queues share this ledger, and its sums are of all of them"
+    lines = [plain(one) for one in screen(found, limit="none", width=200, rows=99)]
+    of_q = next(number for number, one in enumerate(lines) if "q: 3 waiting" in one)
+    assert lines[of_q + 1].endswith(f"end unknown: {why}")
+    assert any("other: 0 waiting" in one for one in lines)
+    parts = json.loads(as_text(found, judge(found, {}, {})))["queues"]
+    assert [(one["name"], one["left_s"], one["unknown"], one["per_minute"]) for one in parts] == [
+        ("other", 0, "", None),
+        ("q", None, why, None),
     ]
 
 

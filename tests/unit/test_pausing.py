@@ -15,6 +15,7 @@ from backhaul.core import facts as events
 from backhaul.core.agent.agent import Agent
 from backhaul.core.agent.pausing import lot
 from backhaul.core.agent.pausing.lot import PARKED_TIMEOUT_S
+from backhaul.core.agent.settings import WorkedQueue
 from backhaul.core.agent.stopping import Stop
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import LedgerDamaged, OutageError, TransientError
@@ -119,6 +120,27 @@ def test_other_routes_go_on_past_those_that_are_parked(world: World) -> None:
         resume(world)
         eventually(lambda: world.queue.remaining == [])
     assert all(row.state == "done" for row in world.rows())
+
+
+def test_what_is_parked_of_a_second_queue_goes_on_and_off_that_queue(world: World) -> None:
+    second = FakeQueue(world.clock, faults=world.faults, name="second", ids="s")
+    world.more_queues = [WorkedQueue(queue=second, name="second")]
+    pause(world)
+    sent = second.send("raw/a/1, /land/a")
+    world.queue.send("raw/b/1, /land/b")
+    with world.running() as agent:
+        eventually(lambda: len(agent.pollers[1].parking) == 1)
+        eventually(lambda: world.queue.remaining == [])
+        assert len(agent.pollers[0].parking) == 0
+        before_s = world.clock.monotonic()
+        eventually(lambda: world.clock.monotonic() > before_s + 2000)
+        assert second._stored[sent].receive_count == 1
+        resume(world)
+        eventually(lambda: second.remaining == [])
+    assert second.deleted == [sent]
+    assert world.landed() == {"a/1": b"data", "b/1": b"data"}
+    (unparked,) = world.all_of(events.MessageUnparked)
+    assert (unparked.message_id, unparked.queue) == (sent, "second")
 
 
 def test_a_pause_ends_by_itself(world: World) -> None:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from backhaul.adapters.metrics.collector import AgentMetrics, Scraped
+from backhaul.adapters.metrics.figures import LedgerFigures
 from backhaul.core import facts
 from backhaul.core.agent.observer import Observer
-from backhaul.core.agent_report import AgentIdentity, AgentRecord, QueueDepth
+from backhaul.core.agent_report import (
+    AgentIdentity,
+    AgentRecord,
+    QueueDepth,
+    RunningTransfer,
+)
 from backhaul.core.health import FAILED_POLLS, HealthState, ObservedAgent, agent_health, health
+from backhaul.core.outlook.forecast import Forecast, forecasts
 from backhaul.testing.fakes import FakeClock
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -98,3 +108,102 @@ def test_an_agent_of_both_queues_is_missed_once(desk: Desk) -> None:
     found = health([ObservedAgent(record=desk.record, is_gone=True)], desk.clock.now())
     assert found.state is HealthState.NOT_RUNNING
     assert "the agent of a, b on edge1" in found.sentence
+
+
+# ---------------------------------------------------------------- forecasts and metrics
+
+
+class NothingEnded:
+    """Sums of a ledger: they are of all queues together."""
+
+    def ended(self, since: datetime) -> Sequence[object]:
+        del since
+        return ()
+
+    def mean_bytes(self, since: datetime) -> float:
+        del since
+        return 50.0
+
+
+def forecasts_of(desk: Desk, *running: RunningTransfer) -> dict[str, Forecast]:
+    record = replace(desk.record, report=replace(desk.record.report, running=running))
+    found = forecasts(NothingEnded(), [ObservedAgent(record=record)], desk.clock.now())  # type: ignore[arg-type]
+    return {one.queue: one for one in found}
+
+
+def measure(desk: Desk, queue: str, visible: int, in_flight: int = 0) -> None:
+    now = desk.clock.now()
+    depth = QueueDepth(
+        visible=visible, in_flight=in_flight, delayed=0, retention_s=1000, at=now, dead_letters=2
+    )
+    desk.observer.measured(depth, queue)
+
+
+def test_the_end_of_each_queue_is_unknown_until_its_own_bytes_move(desk: Desk) -> None:
+    measure(desk, "a", 4)
+    measure(desk, "b", 0)
+    found = forecasts_of(desk)
+    assert (found["a"].left, found["a"].per_minute, found["a"].size_bytes) == (None, None, 200)
+    assert found["a"].unknown.startswith("several queues share this ledger")
+    assert (found["b"].left, found["b"].unknown) == (timedelta(), ""), "an empty one has its end"
+
+    measure(desk, "b", 4)
+    moving = RunningTransfer(
+        transfer_id="t",
+        message_id="m",
+        route="r",
+        source="s",
+        destination="d",
+        attempt=1,
+        started_at=desk.clock.now(),
+        size_bytes_total=100,
+        is_planned=True,
+        bytes_per_s=10.0,
+        queue="b",
+    )
+    found = forecasts_of(desk, moving)
+    assert found["b"].left == timedelta(seconds=(100 + 4 * 50) / 10)
+    assert (found["b"].per_minute, found["b"].retention_share) == (None, 0.03)
+    assert found["a"].left is None, "what moves is of b"
+
+
+def test_each_queue_has_its_metrics_under_its_own_label(desk: Desk) -> None:
+    measure(desk, "a", 4, 1)
+    measure(desk, "b", 0)
+    desk.observer(facts.QueuePolled(queue="a", messages=1))
+    now = desk.clock.now()
+    figures = LedgerFigures(
+        agents_alive=1,
+        forecasts=(
+            *forecasts_of(desk).values(),
+            Forecast(queue="of another agent", at=now, size_bytes=7),
+        ),
+    )
+    metrics = AgentMetrics(clock=desk.clock, observer=desk.observer, version="1", routes=())
+    text = metrics.render(
+        Scraped(
+            at=now,
+            health=agent_health(desk.record, now),
+            report=desk.observer.report(),
+            queue="a, b",
+            rate_limit_bytes=None,
+            figures=figures,
+        )
+    ).decode()
+    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if "{queue=" in line)
+    assert {name: float(one) for name, one in values.items() if "success" not in name} == {
+        'backhaul_queue_visible{queue="a"}': 4,
+        'backhaul_queue_visible{queue="b"}': 0,
+        'backhaul_queue_in_flight{queue="a"}': 1,
+        'backhaul_queue_in_flight{queue="b"}': 0,
+        'backhaul_queue_oldest_age_seconds{queue="b"}': 0,
+        'backhaul_queue_retention_used_ratio{queue="b"}': 0,
+        'backhaul_dead_letters{queue="a"}': 2,
+        'backhaul_dead_letters{queue="b"}': 2,
+        'backhaul_backlog_bytes{queue="a"}': 250,
+        'backhaul_backlog_bytes{queue="b"}': 0,
+        'backhaul_backlog_left_seconds{queue="b"}': 0,
+        'backhaul_retention_forecast_ratio{queue="b"}': 0,
+    }
+    polled = [name for name in values if "last_poll_success" in name]
+    assert polled == ['backhaul_last_poll_success_timestamp_seconds{queue="a"}']

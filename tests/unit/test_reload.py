@@ -175,6 +175,17 @@ def test_a_file_that_others_may_write_is_refused(bed: Bed) -> None:
     assert (fact.code, bed.names) == ("E_CFG_PERMISSIONS", ["one"])
 
 
+def test_queues_stay_as_they_were_at_the_start(bed: Bed) -> None:
+    queue = '[[queue]]\nname = "{}"\nregion = "us-west-2"\n'
+    for more in (queue.format("a"), queue.format("a") + "min_slots = 1\n", queue.format("b"), ""):
+        bed.write("one", more=queue.format("a") + queue.format("c"))
+        bed.restart()
+        bed.write("one", more=more)
+        (fact,) = bed.turn()
+        assert (fact.needs_restart, fact.changed) == (("queue",), ())
+        assert [one.name for one in bed.adopted[-1].settings.queue] == ["a", "c"]
+
+
 def test_other_settings_stay_and_are_named(bed: Bed) -> None:
     bed.write("one", "two", more="[agent]\nslots = 7\n[log]\nlevel = 'debug'\n")
     (fact,) = bed.turn()
