@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +21,10 @@ from backhaul.adapters.ledger.postgres.waits import BoundedConnection
 from backhaul.core.errors import OutageError
 from backhaul.core.ports import MessageKey
 from backhaul.core.ports.ledger_place import PostgresUrl
+from backhaul.core.ports.replies import DueReply
+from backhaul.core.replies.reply import ReplyEvent
 from testbed import PgBouncer, PostgreSQL
+from tests.contract import test_ledger_replies as replying
 from tests.contract.test_ledger import KEY, begin, claim, planned
 from tests.ledger_places import DATABASE, ledger_place, statement
 from tests.lost_commits import CommitProxy, Loss
@@ -133,6 +136,21 @@ def test_all_threads_of_one_commit_learn_the_same(line: Line, how: Loss) -> None
     assert ended.count(1) == kept
     assert set(ended) <= {1, "E_LEDGER_AWAY"}
     assert (kept == len(threads)) is how.is_committed
+
+
+@pytest.mark.parametrize("how", [Loss.ANSWER_CUT, Loss.REQUEST_CUT])
+@pytest.mark.parametrize("line", ["postgres"], indirect=True)
+def test_a_reply_on_the_next_connection_is_handed_to_who_sends_it(line: Line, how: Loss) -> None:
+    offered: list[DueReply] = []
+    line.ledger.observe_replies(offered.append)
+    replying.begin(line.ledger)
+    epoch = replying.claim(line.ledger)
+    line.proxy.lose(how)
+    with suppress(OutageError):
+        begin(line.ledger, "lost", MessageKey(queue="work", message_id="lost"))
+    assert line.proxy.lost == 1
+    assert replying.finish(line.ledger, epoch)
+    assert [one.reply.event for one in offered] == [ReplyEvent.DONE]
 
 
 @pytest.mark.parametrize("line", ["postgres"], indirect=True)

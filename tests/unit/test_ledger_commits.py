@@ -137,6 +137,17 @@ def test_what_a_block_announces_is_handed_on_once_it_is_committed(bed: Bed) -> N
     assert sorted(found) == [(2, [1, 2, 4]), (4, [1, 2, 4])]
 
 
+def test_what_is_announced_after_a_reconnect_is_handed_on_too(bed: Bed) -> None:
+    found: list[object] = []
+    bed.commits.observe_kept = found.append
+    for number in (1, 2):
+        with bed.commits.transaction() as tx:
+            write(tx, number)
+            announce(tx, number)
+        bed.connection.invalidate()
+    assert bed.numbers() == found == [1, 2]
+
+
 def test_a_defect_of_who_is_handed_it_leaves_none_waiting_for_ever(bed: Bed) -> None:
     def breaks(what: object) -> None:
         raise ZeroDivisionError(what)

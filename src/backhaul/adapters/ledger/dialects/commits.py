@@ -71,7 +71,6 @@ class SharedCommits:
         self._group: _Group | None = None
         self.observe_commit: Callable[[float], None] | None = None
         self.observe_kept: Callable[[Any], None] | None = None
-        connection.info[_SHARED] = self
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -144,6 +143,8 @@ class SharedCommits:
 
     def _begin(self) -> RootTransaction:
         transaction = self._connection.begin()
+        # Each time: `info` is that of the driver's connection, and this may be another one.
+        self._connection.info[_SHARED] = self
         try:
             self._database.lock(self._connection)
         except BaseException:
