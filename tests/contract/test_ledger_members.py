@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,18 +13,29 @@ import pytest
 from backhaul.adapters.ledger import Owner, SqlLedger, open_ledger
 from backhaul.adapters.ledger.destinations import SqlDestinations
 from backhaul.adapters.ledger.opening.servers import open_server
-from backhaul.adapters.ledger.postgres.engine import writing_engine
+from backhaul.adapters.ledger.postgres import member
+from backhaul.adapters.ledger.postgres.engine import _DEFAULTS, writing_engine
 from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
 from backhaul.adapters.ledger.postgres.member import AGENT, Member
 from backhaul.adapters.ledger.postgres.pulse import Pulse
 from backhaul.adapters.ledger.postgres.upgrade import wait_for_nobody
-from backhaul.core.errors import DestinationBusy, FencedOff, LedgerLocked, OutageError
+from backhaul.adapters.ledger.postgres.waits import BeatConnection
+from backhaul.core.errors import (
+    DestinationBusy,
+    FencedOff,
+    LedgerDamaged,
+    LedgerLocked,
+    OutageError,
+)
 from backhaul.core.fleet.liveness import BEAT_S, DEAD_S, TRUST_S
 from backhaul.core.model import Limits
 from backhaul.core.ports import MessageKey
 from backhaul.core.ports.ledger_place import PostgresUrl
+from testbed import PostgreSQL
 from tests.contract.test_ledger import DAY, JOB, KEY, LANDING, T0, begin, claim, planned
-from tests.ledger_places import SERVERS, ledger_place, statement
+from tests.ledger_places import DATABASE, SERVERS, ledger_place, statement
+from tests.torture.tcp import TcpProxy
+from tests.world import eventually
 
 pytestmark = pytest.mark.integration
 ME = Owner.current("edge1")
@@ -39,6 +52,34 @@ class Agent:
     ledger: SqlLedger
 
 
+class Forgetful(TcpProxy):
+    """A firewall that forgets what is open: nothing comes through, and no side hears of it.
+
+    Attributes:
+        forgotten: Connections that carried something since.
+    """
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port)
+        self._gone: set[socket.socket] = set()
+        self._used: set[socket.socket] = set()
+
+    @property
+    def forgotten(self) -> int:
+        return len(self._used)
+
+    def forget(self) -> None:
+        """Those that are open now."""
+        with self._lock:
+            self._gone |= self._open
+
+    def _pass(self, source: socket.socket, sink: socket.socket, data: bytes) -> None:
+        if source in self._gone:
+            self._used.add(source)
+        else:
+            super()._pass(source, sink, data)
+
+
 class Fleet:
     """Agents of several nodes on one ledger; no thread beats for them."""
 
@@ -48,11 +89,11 @@ class Fleet:
         self.agents: list[Agent] = []
 
     def agent(self, process: Owner) -> Agent:
-        member = Member(
+        joined = Member(
             self.url, PostgresDatabase(self.url), AGENT, process, clock=lambda: self.at_s
         )
-        member.join()
-        made = Agent(member, open_server(self.url, create=True, member=member))
+        joined.join()
+        made = Agent(joined, open_server(self.url, create=True, member=joined))
         self.agents.append(made)
         return made
 
@@ -108,7 +149,7 @@ def test_one_that_is_silent_is_followed_after_a_whole_watch_and_writes_nothing_m
     assert second is not None
     assert second.epoch == first.epoch + 1
     told: list[bool] = []
-    gone.member.on_fenced = lambda: told.append(True)
+    gone.member.when_fenced(lambda: told.append(True))
     gone.member._clock = lambda: 0.0  # it was suspended: no time has passed for it
     gone.member._liveness.beat(0.0, 0.0, {})
     with pytest.raises(FencedOff, match="E_LEDGER_FENCED"):
@@ -120,6 +161,8 @@ def test_one_that_is_silent_is_followed_after_a_whole_watch_and_writes_nothing_m
     gone.member.turn()
     assert told == [True]
     assert gone.member.is_fenced
+    gone.member.when_fenced(lambda: told.append(False))  # who comes too late
+    assert told == [True, False]
 
 
 def test_nobody_is_judged_over_an_outage_and_nothing_is_done_in_it(fleet: Fleet) -> None:
@@ -235,6 +278,90 @@ def test_commands_are_members_while_they_write(fleet: Fleet) -> None:
     assert not agent.member.elsewhere_s(None) < DEAD_S
     command.close()
     assert begin(agent.ledger, "new", KEY).is_takeover
+
+
+def test_without_the_row_that_all_lock_nothing_is_written(fleet: Fleet) -> None:
+    agent = fleet.agent(ME)
+    begin(agent.ledger, "t1", KEY)
+    statement(fleet.url, "DELETE FROM meta WHERE name = 'write_lock'")
+    for write in (
+        lambda: begin(agent.ledger, "t2", KEY2),
+        lambda: claim(agent.ledger, "t1", first=[planned(0)], is_complete=True),
+    ):
+        with pytest.raises(LedgerDamaged, match=r"E_LEDGER_CORRUPT.*write_lock"):
+            write()
+    pulse = Pulse(fleet.url, PostgresDatabase(fleet.url))
+    for change in (
+        lambda: pulse.judge(agent.member.id, "another", 0),
+        lambda: pulse.join("another", AGENT, "edge2", "a process", "1.0"),
+        lambda: pulse.stand(agent.member.id),
+    ):
+        with pytest.raises(LedgerDamaged, match="write_lock"):
+            change()
+    pulse.close()
+    assert statement(fleet.url, "SELECT id FROM transfers") == [("t1",)]
+    open_ledger(fleet.url, create=False).close()  # whoever starts makes it anew
+    assert begin(agent.ledger, "t2", KEY2).transfer_id == "t2"
+
+
+def test_without_the_row_of_the_leader_a_beat_fails(fleet: Fleet) -> None:
+    agent = fleet.agent(ME)
+    statement(fleet.url, "DELETE FROM meta WHERE name = 'leader'")
+    with pytest.raises(LedgerDamaged, match=r"E_LEDGER_CORRUPT.*leader"):
+        agent.member.turn()
+
+
+@pytest.mark.parametrize("fleet", ["postgres"], indirect=True)
+def test_what_ends_the_thread_of_beats_is_kept_and_said(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member, "BEAT_S", 0.01)
+    agent = fleet.agent(ME)
+    tries: list[float] = []
+
+    def away_then_broken(_me: str) -> None:
+        tries.append(time.monotonic())
+        if len(tries) < 3:
+            raise OutageError.of("ledger", "E_LEDGER_AWAY", "away")
+        raise ArithmeticError("a defect")
+
+    monkeypatch.setattr(agent.member._pulse, "beat", away_then_broken)
+    agent.member.keep()
+    eventually(lambda: agent.member.beating.failure)
+    assert isinstance(agent.member.beating.failure, ArithmeticError)
+    assert agent.member.beating.is_resting
+    first, second, third = tries
+    assert second - first < member.AGAIN_S <= third - second
+    fleet.at_s += TRUST_S + 1
+    with pytest.raises(OutageError, match=r"E_LEDGER_SILENT.*ArithmeticError: a defect"):
+        agent.member.require()
+
+
+@pytest.mark.parametrize("fleet", ["postgres"], indirect=True)
+def test_a_lost_connection_costs_a_beat_and_no_trust(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, postgresql: PostgreSQL
+) -> None:
+    assert BEAT_S + BeatConnection.answer_s + _DEFAULTS["connect_timeout"] < TRUST_S  # type: ignore[operator]
+    monkeypatch.setattr(member, "BEAT_S", 0.5)
+    with Forgetful(postgresql.ports[0]) as proxy:
+        url = PostgresUrl(f"postgresql://backhaul@127.0.0.1:{proxy.port}/{DATABASE}")
+        one = Member(url, PostgresDatabase(url), AGENT, ME)
+        one.join()
+        proxy.forget()
+        beats = "SELECT beats FROM members WHERE ended_at IS NULL"
+        ((before,),) = statement(fleet.url, beats)
+        began_s = time.monotonic()
+        one.keep()
+        try:
+            eventually(
+                lambda: statement(fleet.url, beats)[0][0] > before,
+                timeout_s=BeatConnection.answer_s + 10,
+            )
+            assert time.monotonic() - began_s > BeatConnection.answer_s
+            one.require()
+        finally:
+            one.leave()
+    assert proxy.forgotten == 1
 
 
 def test_a_schema_is_not_changed_under_those_who_write(fleet: Fleet) -> None:

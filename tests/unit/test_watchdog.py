@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,10 @@ import pytest
 
 from backhaul.core.agent.settings import AgentSettings
 from backhaul.core.agent.thread_watchdog import Heartbeat, HeartbeatMonitor
-from backhaul.core.errors import BackhaulError, ExitCode
+from backhaul.core.errors import BackhaulError, ExitCode, LedgerDamaged
 from backhaul.core.facts import ThreadHung
+from backhaul.core.fleet.standing import Alone
+from backhaul.core.ports import Ports
 from backhaul.settings.model import Settings
 from backhaul.testing.fakes import FakeClock
 from tests.world import World, eventually
@@ -144,3 +149,46 @@ def test_a_heartbeat_that_dies_ends_the_process_with_its_code(
     assert error.code == "E_HEARTBEAT_STUCK"
     assert isinstance(error.__cause__, ArithmeticError)
     eventually(lambda: world.all_of(ThreadHung))
+
+
+@dataclass
+class Thread:
+    """Of a member's beats."""
+
+    beats: int = 0
+    is_resting: bool = False
+    failure: BaseException | None = None
+
+
+@dataclass
+class Among(Alone):
+    """A member of a ledger that several share."""
+
+    beating: Thread  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "exit_code"),
+    [
+        (None, "E_LEDGER_BEAT_STUCK", ExitCode.BUG),
+        (ArithmeticError("a defect"), "E_LEDGER_BEAT_STUCK", ExitCode.BUG),
+        (LedgerDamaged("E_LEDGER_CORRUPT", "no lock"), "E_LEDGER_CORRUPT", ExitCode.CONFIGURATION),
+    ],
+)
+def test_beats_that_hang_or_die_end_the_process(
+    world: World, failure: Exception | None, code: str, exit_code: ExitCode
+) -> None:
+    among = Among(Thread(is_resting=failure is not None, failure=failure))
+    process = world.process
+
+    @contextmanager
+    def in_a_fleet() -> Iterator[Ports]:
+        with process() as ports:
+            yield replace(ports, standing=among)
+
+    world.process = in_a_fleet  # type: ignore[method-assign]
+    error = ended_with(world)
+    assert (error.code, error.exit_code) == (code, exit_code)
+    assert failure in {error, error.__cause__}
+    assert [(one.thread, one.code) for one in world.all_of(ThreadHung)] == [("member", code)]
+    assert world.all_of(Exception) == [failure] * (failure is not None)

@@ -134,7 +134,7 @@ def run_agent(
         for poller in agent.pollers:
             observer.watch_rest(poller.context.name, poller.is_resting)
         if member is not None:
-            member.on_fenced = lambda: agent.request_stop(Stop.NOW)
+            member.when_fenced(lambda: agent.request_stop(Stop.NOW))
         hangup.stop = lambda: agent.request_stop(Stop.DRAIN)
         with stopping_on_signals(agent):
             pool.warm_up()

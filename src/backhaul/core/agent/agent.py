@@ -22,10 +22,10 @@ from backhaul.core.agent.returning import give_back
 from backhaul.core.agent.settings import AgentSettings, RunTotals, WorkedQueue
 from backhaul.core.agent.stopping import OpenPoll, Stop, Stopper
 from backhaul.core.agent.sweeping import SWEEP_EVERY_S, sweep_abandoned
-from backhaul.core.agent.thread_watchdog import CHECK_EVERY_S, HeartbeatMonitor
+from backhaul.core.agent.thread_watchdog import CHECK_EVERY_S, Beating, HeartbeatMonitor
 from backhaul.core.agent.visibility import VisibilityKeeper
 from backhaul.core.agent_report import REPORT_EVERY_S
-from backhaul.core.errors import BackhaulError
+from backhaul.core.errors import BackhaulError, ConfigurationError
 from backhaul.core.ports import Message, Ports, Randomness
 from backhaul.core.requests.admission import RouteGate
 from backhaul.core.requests.pauses import PausedRoutes
@@ -36,10 +36,11 @@ ABORT_WAIT_S = 10.0
 # A report that waits for SQS or the ledger does not keep the agent from ending.
 REPORTING_JOIN_S = 1.0
 REPORT_AGAIN_S = 300.0  # after a defect
-POLL, VISIBILITY = "poll", "visibility"
+POLL, VISIBILITY, MEMBER = "poll", "visibility", "member"
 HANGS = {
     POLL: ("E_POLL_STUCK", "the thread that receives messages"),
     VISIBILITY: ("E_HEARTBEAT_STUCK", "the thread that keeps messages hidden"),
+    MEMBER: ("E_LEDGER_BEAT_STUCK", "the thread by which other agents see this one"),
 }
 
 
@@ -189,31 +190,41 @@ class Agent:
     def _hangs(self) -> bool:
         """One check of the threads; a thread that is silent for too long ends the agent."""
         self._beat()
-        heartbeats = {
+        heartbeats: dict[tuple[str, int], Beating] = {
             (kind, number): heartbeat
             for number, one in enumerate(self.pollers)
             for kind, heartbeat in ((POLL, one.heartbeat), (VISIBILITY, one.keeper.heartbeat))
         }
+        if (beating := self._context.ports.standing.beating) is not None:
+            heartbeats[MEMBER, 0] = beating
         found = self._monitor.check(heartbeats)
         how = f"has not moved for {self._settings.watchdog_s:.0f} s"
         failure = None
         for number, one in enumerate(self.pollers):
             if one.keeper.failure is not None:
                 found, failure = (VISIBILITY, number), one.keeper.failure
-                how = f"died of {type(failure).__name__}: {failure}"
+        if beating is not None and beating.failure is not None:
+            found, failure = (MEMBER, 0), beating.failure
+        if failure is not None:
+            how = f"died of {type(failure).__name__}: {failure}"
         if found is None:
             return False
         code, what = HANGS[found[0]]
-        if not self._context.is_alone:
+        if not self._context.is_alone and found[0] != MEMBER:
             what += f" of {self.pollers[found[1]].context.name}"
-        error = BackhaulError(
-            code,
-            f"{what} {how}",
-            hint="the process ends and is to be started again; nothing is lost by that",
-        )
-        error.__cause__ = failure
+        error: BackhaulError
+        if isinstance(failure, ConfigurationError):
+            error = failure  # of the ledger: started again it would be no better
+        else:
+            hint = "the process ends and is to be started again; nothing is lost by that"
+            error = BackhaulError(code, f"{what} {how}", hint=hint)
+            error.__cause__ = failure
+        if isinstance(failure, Exception):
+            self._emit(failure)  # with its traceback
         self._emit(
-            facts.ThreadHung(thread=found[0], code=code, reason=error.message, hint=error.hint)
+            facts.ThreadHung(
+                thread=found[0], code=error.code, reason=error.message, hint=error.hint
+            )
         )
         self._bug = self._bug or error
         self._stopper.request(Stop.DRAIN)

@@ -7,7 +7,7 @@ process is killed is in `engines.hung_workers`.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from backhaul.core.ports import Clock
 
@@ -36,6 +36,13 @@ class Heartbeat:
         self.is_resting = True
 
 
+class Beating(Protocol):
+    """What the monitor reads of one thread; as `Heartbeat` has it."""
+
+    beats: int
+    is_resting: bool
+
+
 class HeartbeatMonitor:
     """Counts the silence of each heartbeat, in time in which this process was awake.
 
@@ -53,7 +60,7 @@ class HeartbeatMonitor:
         self._silent_s: dict[Hashable, float] = {}
         self._checked_s = clock.monotonic()
 
-    def check(self, heartbeats: Mapping[_Name, Heartbeat]) -> _Name | None:
+    def check(self, heartbeats: Mapping[_Name, Beating]) -> _Name | None:
         """Name of the first that was silent for too long; None when there is none."""
         now_s = self._clock.monotonic()
         awake_s = min(now_s - self._checked_s, _AWAKE_S)

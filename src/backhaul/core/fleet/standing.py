@@ -7,8 +7,29 @@ from typing import Protocol
 ELSEWHERE_S = 30.0  # for a transfer that another process on the ledger works on
 
 
+class BeatingThread(Protocol):
+    """The thread by which the others see this process.
+
+    Attributes:
+        beats: Raised at each of its steps.
+        is_resting: Silence means nothing now.
+        failure: What ended it, though this process is to go on.
+    """
+
+    beats: int
+    is_resting: bool
+    failure: BaseException | None
+
+
 class Standing(Protocol):
-    """This process among those on its ledger; safe to use from every thread."""
+    """This process among those on its ledger; safe to use from every thread.
+
+    Attributes:
+        beating: None: there are no others.
+    """
+
+    @property
+    def beating(self) -> BeatingThread | None: ...
 
     @property
     def is_shared(self) -> bool:
@@ -38,6 +59,7 @@ class Standing(Protocol):
 class Alone:
     """The one agent of a ledger in a file."""
 
+    beating = None
     is_shared = False
     is_leader = True
     is_fenced = False

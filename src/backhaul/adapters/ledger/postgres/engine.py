@@ -94,8 +94,13 @@ class _ByteOrder(PGTypeCompiler):
         return f'{plain} COLLATE "C"' if is_column else plain
 
 
-def open_connection(url: PostgresUrl, memory: PrimaryMemory) -> psycopg.Connection[Any]:
+def open_connection(
+    url: PostgresUrl, memory: PrimaryMemory, kind: type[BoundedConnection] = BoundedConnection
+) -> psycopg.Connection[Any]:
     """A connection that begins nothing on its own, to the newest primary of the address.
+
+    Args:
+        kind: How long it waits for an answer.
 
     Raises:
         psycopg.Error
@@ -104,7 +109,7 @@ def open_connection(url: PostgresUrl, memory: PrimaryMemory) -> psycopg.Connecti
     """
     values = connection_values(url)
     hosts = single_hosts(values)
-    return _connection(values) if len(hosts) == 1 else _newest(hosts, memory)
+    return _connection(values, kind) if len(hosts) == 1 else _newest(hosts, memory, kind)
 
 
 def _engine(
@@ -143,9 +148,9 @@ def _engine(
     return engine
 
 
-def _connection(values: dict[str, Any]) -> BoundedConnection:
+def _connection(values: dict[str, Any], kind: type[BoundedConnection]) -> BoundedConnection:
     # autocommit: the driver begins nothing on its own, the engine's event does.
-    connection = BoundedConnection.connect(
+    connection = kind.connect(
         **{**_DEFAULTS, **values},
         client_encoding="utf8",
         autocommit=True,
@@ -156,7 +161,9 @@ def _connection(values: dict[str, Any]) -> BoundedConnection:
     return connection
 
 
-def _newest(hosts: list[dict[str, Any]], memory: PrimaryMemory) -> BoundedConnection:
+def _newest(
+    hosts: list[dict[str, Any]], memory: PrimaryMemory, kind: type[BoundedConnection]
+) -> BoundedConnection:
     """The first of several servers that takes writes and is no old primary.
 
     libpq would take the first that takes writes; after a failover that may be the old one.
@@ -168,7 +175,7 @@ def _newest(hosts: list[dict[str, Any]], memory: PrimaryMemory) -> BoundedConnec
     refusal: Exception | None = None
     for host in hosts:
         try:
-            connection = _connection(host)
+            connection = _connection(host, kind)
         except psycopg.OperationalError as error:
             refusal = refusal if isinstance(refusal, OutageError) else error
             continue

@@ -13,11 +13,12 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from backhaul import __version__
 from backhaul.adapters.ledger.owner import Owner
-from backhaul.adapters.ledger.postgres.pulse import IN_FORCE, LOCK_ROW, Pulse
+from backhaul.adapters.ledger.postgres.pulse import IN_FORCE, LOCK_ROW, Pulse, require_row
+from backhaul.core.agent.thread_watchdog import Heartbeat
 from backhaul.core.errors import BackhaulError, FencedOff, OutageError
 from backhaul.core.fleet.liveness import BEAT_S, TRUST_S, Liveness
 
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from backhaul.adapters.ledger.dialects.database import Database
+    from backhaul.adapters.ledger.postgres.waits import LastResult
     from backhaul.core.ports.ledger_place import PostgresUrl
 
 AGENT, COMMAND = "agent", "command"
-AGAIN_S = 1.0  # after a beat that failed
+AGAIN_S = 1.0  # after a second beat that failed: the first is repeated at once
 JOIN_TRIES = 5  # of five seconds each: the server ends an idle transaction after 15 s
 _CHECK = f"""
 SELECT value FROM meta WHERE name = '{LOCK_ROW}' FOR UPDATE;
@@ -39,6 +41,18 @@ SELECT id, process FROM members WHERE {IN_FORCE}
 def since_boot_s() -> float:
     """Monotonic, and it goes on while the machine is suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class MemberThread(Heartbeat):
+    """That of a member's beats.
+
+    Attributes:
+        failure: What ended it that no outage is.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failure: BaseException | None = None
 
 
 class Member:
@@ -52,7 +66,7 @@ class Member:
     Attributes:
         id: 32 hex digits.
         text: As rows name it as their owner: `edge1:ID`.
-        on_fenced: Called once, by any thread, when it is in force no more.
+        beating: Its thread.
     """
 
     is_shared = True
@@ -69,7 +83,7 @@ class Member:
         self.id = uuid.uuid4().hex
         self.text = f"{process.host}:{self.id}"
         self.process = process
-        self.on_fenced: Callable[[], None] = lambda: None
+        self.beating = MemberThread()
         self._kind = kind
         self._clock = clock
         self._name = database.name
@@ -78,6 +92,8 @@ class Member:
         self._in_force: Mapping[str, str] = {}  # as of the lock that is held, or was last
         self._leader = ""
         self._is_fenced = False
+        self._fencing = threading.Lock()
+        self._on_fenced: Callable[[], None] | None = None
         self._is_over = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -118,20 +134,32 @@ class Member:
             self._pulse.close()
 
     def _beat_until_over(self) -> None:
+        try:
+            self._beat_or_fail()
+        except BaseException as error:  # noqa: BLE001 - the agent's main thread checks `failure`
+            self.beating.failure = error
+        finally:
+            self.beating.rest()
+
+    def _beat_or_fail(self) -> None:
         wait_s = BEAT_S
         while not self._is_over.wait(wait_s) and not self._is_fenced:
+            self.beating.beat()
             try:
                 self.turn()
-            except BackhaulError:
-                wait_s = AGAIN_S  # the ledger is away: nobody is judged by that
+            except OutageError:
+                # The ledger is away, by which nobody is judged; or this connection alone is lost.
+                wait_s = AGAIN_S if wait_s < BEAT_S else 0.0
             else:
                 wait_s = BEAT_S
+            self.beating.rest()
 
     def turn(self) -> None:
         """One beat; then judge who is gone, and follow a leader who is.
 
         Raises:
             OutageError: `ledger`.
+            LedgerDamaged: As `Pulse.stand`.
         """
         began_s = self._clock()
         seen = self._pulse.beat(self.id)
@@ -168,14 +196,14 @@ class Member:
         Raises:
             OutageError: `ledger`: it has not beaten for too long.
             FencedOff: Others took it for gone.
+            LedgerDamaged: There is nothing to lock.
         """
         self.require()
         result = connection.exec_driver_sql(_CHECK)
-        cursor = result.cursor
-        while cursor.nextset():
-            pass  # the last one has the members
-        self._in_force = dict(cursor.fetchall())
+        cursor = cast("LastResult", result.cursor)
+        locked, self._in_force = cursor.counts[0], dict(cursor.fetchall())
         result.close()
+        require_row(locked, LOCK_ROW, self._name)
         if self.id not in self._in_force:
             self._fence()
             raise self.fenced_off()
@@ -206,11 +234,15 @@ class Member:
         if self._is_fenced:
             raise self.fenced_off()
         if not self._is_trusted:
+            failure = self.beating.failure
             raise OutageError.of(
                 "ledger",
                 "E_LEDGER_SILENT",
-                f"{self._name} has not taken this agent's beat for over {TRUST_S:.0f} s",
-                hint="check that PostgreSQL runs and that this node reaches it; Backhaul goes on "
+                f"{self._name} has not taken this agent's beat for over {TRUST_S:.0f} s"
+                + (f": its thread died of {type(failure).__name__}: {failure}" if failure else ""),
+                hint="start it again"
+                if failure
+                else "check that PostgreSQL runs and that this node reaches it; Backhaul goes on "
                 "by itself",
             )
 
@@ -230,10 +262,20 @@ class Member:
             hint="nothing: it ends, and is to be started again, as systemd does",
         )
 
+    def when_fenced(self, act: Callable[[], None]) -> None:
+        """Call this once, from any thread, when it is in force no more: now, if that is so."""
+        with self._fencing:
+            self._on_fenced = act
+            is_late = self._is_fenced
+        if is_late:
+            act()
+
     def _fence(self) -> None:
-        if not self._is_fenced:
+        with self._fencing:
+            act = None if self._is_fenced else self._on_fenced
             self._is_fenced = True
-            self.on_fenced()
+        if act is not None:
+            act()
 
 
 def _id_of(text: str) -> str:

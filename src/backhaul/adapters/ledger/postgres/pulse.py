@@ -17,6 +17,8 @@ import psycopg
 from backhaul.adapters.ledger.postgres.engine import open_connection
 from backhaul.adapters.ledger.postgres.moment import WRITER_SQL, ServerMoment
 from backhaul.adapters.ledger.postgres.primary import PrimaryMemory
+from backhaul.adapters.ledger.postgres.waits import BeatConnection
+from backhaul.core.errors import LedgerDamaged
 
 if TYPE_CHECKING:
     from backhaul.adapters.ledger.dialects.database import Database
@@ -112,6 +114,8 @@ class Pulse:
 
         Raises:
             OutageError: `ledger`; likewise all others here.
+            LedgerDamaged: A row is missing that keeps writers apart; likewise all others that
+                change who is in force or leads.
         """
         values = {"me": me, "kind": kind, "host": host, "process": process, "version": version}
         self._run(_JOIN, values)
@@ -131,7 +135,9 @@ class Pulse:
 
     def stand(self, me: str) -> str:
         """Become the leader, if the last one is not in force; who it is now."""
-        return _leader(self._run(_STAND, {"me": me})[-1])
+        found = self._run(_STAND, {"me": me})[-1]
+        require_row(len(found), LEADER_ROW, self._database.name)
+        return _leader(found)
 
     def leave(self, me: str) -> None:
         """It has ended, and works on nothing any more."""
@@ -147,7 +153,7 @@ class Pulse:
         with self._lock, self._database.mapped():
             try:
                 if self._connection is None:
-                    self._connection = open_connection(self._url, self._memory)
+                    self._connection = open_connection(self._url, self._memory, BeatConnection)
                 with psycopg.ClientCursor(self._connection) as cursor:
                     cursor.execute(sql.encode(), values)
                     found = []
@@ -156,9 +162,12 @@ class Pulse:
                         if cursor.description is not None:
                             found.append(cursor.fetchall())
                         is_more = cursor.nextset()
-                    # What was done on an old primary was done for nobody.
-                    self._memory.check(ServerMoment.of_row(*found[0][0]))
-                    return found
+                # What was done on an old primary was done for nobody.
+                self._memory.check(ServerMoment.of_row(*found[0][0]))
+                if _LOCKED in sql:
+                    # A lock of no row keeps out no other writer.
+                    require_row(len(found[1]), LOCK_ROW, self._database.name)
+                return found
             except BaseException:
                 self._drop()  # in the middle of a transaction
                 raise
@@ -167,6 +176,26 @@ class Pulse:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def require_row(found: int, row: str, name: str) -> None:
+    """There is this row of `meta`, by which those who write keep out of each other's way.
+
+    Args:
+        found: How many were found.
+        row: `LOCK_ROW` or `LEADER_ROW`.
+        name: The ledger as messages name it.
+
+    Raises:
+        LedgerDamaged
+    """
+    if found != 1:
+        raise LedgerDamaged(
+            "E_LEDGER_CORRUPT",
+            f"{name} lacks the row {row} of its table meta",
+            hint="it was edited or restored in part: stop all agents on it and see that it is "
+            "whole; the first one that starts makes this row anew",
+        )
 
 
 def _leader(rows: list[tuple[Any, ...]]) -> str:

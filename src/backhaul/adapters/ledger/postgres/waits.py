@@ -9,7 +9,7 @@ a COMMIT is asked on a new one.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import psycopg
@@ -22,13 +22,21 @@ class NoAnswer(psycopg.OperationalError):
 
 
 class LastResult(psycopg.Cursor[Any]):
-    """Of several statements in one text, the result of the last."""
+    """Of several statements in one text, the result of the last.
+
+    Attributes:
+        counts: Rows of each result, found or changed; of the last `execute`.
+    """
+
+    counts: Sequence[int] = ()
 
     def execute(self, *args: Any, **kwargs: Any) -> LastResult:
         """As psycopg's."""
         super().execute(*args, **kwargs)
+        counts = [self.rowcount]
         while self.nextset():
-            pass
+            counts.append(self.rowcount)
+        self.counts = counts
         return self
 
 
@@ -53,6 +61,15 @@ class BoundedConnection(psycopg.Connection[Any]):
         except NoAnswer:
             self.pgconn.finish()
             raise
+
+
+class BeatConnection(BoundedConnection):
+    """Of a member's beats: one that is lost must leave time for the next before trust ends.
+
+    The beat's own `statement_timeout` is 5 s.
+    """
+
+    answer_s: ClassVar[float] = 6.0
 
 
 def _bounded(waiting: Generator[Any, Any, _Result], most_s: float) -> Generator[Any, Any, _Result]:
