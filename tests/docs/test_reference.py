@@ -116,7 +116,7 @@ OWN_FATE = {
     "E_INVENTORY_DENIED": "none",
     "E_LEDGER_COPY": "none",
     "E_LEDGER_MISSING": "none",
-    "E_LEDGER_OLDER": "none",
+    "E_LEDGER_OLDER": "start, none",
     "E_MSG_REFUSED": "none",
     "E_NOTIFY_COMMAND": "none",
     "E_HIVE_ANSWER": "none",

@@ -19,9 +19,11 @@ from pydantic import TypeAdapter
 from backhaul.access import described
 from backhaul.adapters.ledger import EditedLedger, LedgerReader, open_reader
 from backhaul.adapters.ledger.dialects.migrate import HEAD
+from backhaul.adapters.ledger.opening.places import examined
 from backhaul.adapters.ledger.sqlite.trust import check_trust, real_path
 from backhaul.adapters.ledger.upkeep.checking import TableSize
 from backhaul.core.errors import ConfigurationError, LedgerDamaged
+from backhaul.core.ports.ledger_place import LedgerPlace, PostgresUrl
 from backhaul.core.transfer.evidence import (
     Manifest,
     Sealed,
@@ -33,7 +35,7 @@ from backhaul.core.transfer.evidence import (
 # SQLite reads all pages in one go, for which commits wait.
 AT_ONCE_BYTES = 64 << 20
 
-FindingKind = Literal["access", "pages", "rows", "evidence"]
+FindingKind = Literal["access", "database", "pages", "rows", "evidence"]
 Found = Callable[["LedgerFinding"], None]
 
 
@@ -42,8 +44,9 @@ class LedgerFinding:
     """One thing that is not as it should be.
 
     Attributes:
-        kind: Closed set: `access` (others may change the file), `pages` (the file is damaged),
-            `rows` (they contradict each other), `evidence` (it is not as it was sealed).
+        kind: Closed set: `access` (others may change the file), `database` (a server, or its
+            tables, are not as Backhaul needs them), `pages` (the file is damaged), `rows` (they
+            contradict each other), `evidence` (it is not as it was sealed).
         transfer_id: Empty: of no single transfer.
     """
 
@@ -57,10 +60,13 @@ class LedgerState:
     """What was checked.
 
     Attributes:
-        access: Mode and owner, for people.
-        free_bytes: In the file, for later rows; likewise `disk_free_bytes` on its disk.
+        path: Of the file; of a database its address.
+        access: Mode and owner of the file, for people.
+        server: PostgreSQL's version, encoding and user, for people; empty: it is a file.
+        free_bytes: In the file, for later rows; likewise `disk_free_bytes` on its disk. 0 of a
+            database, which does not show them.
         pages: How they were checked: `quick_check` or `integrity_check`; empty: the file is too
-            large for that while an agent may work.
+            large for that while an agent may work, or it is a database, for `pg_amcheck`.
         rows: How many each table has, as far as they were counted.
         sealed: Transfers whose evidence was computed again, with `objects`.
         pruned: Sealed ones whose object lines were dropped.
@@ -69,6 +75,7 @@ class LedgerState:
     path: str
     schema: str = HEAD
     access: str = ""
+    server: str = ""
     size_bytes: int = 0
     free_bytes: int = 0
     disk_free_bytes: int = 0
@@ -95,7 +102,7 @@ def _was_pruned_meanwhile(reader: LedgerReader, transfer_id: str) -> bool:
 
 
 def check_ledger(
-    path: Path,
+    place: LedgerPlace,
     *,
     is_full: bool = False,
     since: datetime | None = None,
@@ -105,7 +112,8 @@ def check_ledger(
     """Check everything; each finding is reported as it is made.
 
     Args:
-        is_full: All pages and indexes, however large the file is: commits wait meanwhile.
+        is_full: All pages and indexes, however large the file is: commits wait meanwhile. Nothing
+            more of a database.
         since: The object lines only of transfers that ended at or after it; the chain is checked
             as a whole.
         progress: Called with what is checked now.
@@ -114,35 +122,53 @@ def check_ledger(
         ConfigurationError: There is no such ledger, or of another version, or not for this user.
         OutageError: It stays locked, or cannot be read.
     """
-    return _LedgerCheck(path, found, progress).run(is_full=is_full, since=since)
+    return _LedgerCheck(place, found, progress).run(is_full=is_full, since=since)
 
 
 class _LedgerCheck:
-    def __init__(self, path: Path, found: Found, progress: Callable[[str], None]) -> None:
-        self._path = path
+    def __init__(self, place: LedgerPlace, found: Found, progress: Callable[[str], None]) -> None:
+        self._place = place
         self._found = found
         self._progress = progress
-        self._state = LedgerState(path=str(path))
+        self._state = LedgerState(path=str(place))
 
     def run(self, *, is_full: bool, since: datetime | None) -> LedgerState:
         try:
-            with closing(open_reader(self._path)) as reader:
-                self._check_access()
-                if self._check_pages(reader, is_full=is_full):
-                    self._check_rows(reader, is_full=is_full)
-                    self._check_evidence(reader, since)
+            with closing(open_reader(self._place)) as reader:
+                if isinstance(self._place, PostgresUrl):
+                    self._check_database(self._place)
+                    self._check_rows(reader)
+                else:
+                    self._check_access(self._place)
+                    if not self._check_pages(reader, is_full=is_full):
+                        return self._state
+                    self._check_rows(reader)
+                    is_counted = is_full or self._state.size_bytes <= AT_ONCE_BYTES
+                    self._state.tables = reader.sizes(None if is_counted else self._state.rows)
+                self._check_evidence(reader, since)
         except LedgerDamaged as error:
             kind: FindingKind = "rows" if isinstance(error, EditedLedger) else "pages"
             self._report(kind, "", error.message)
         return self._state
 
-    def _check_access(self) -> None:
-        real = real_path(self._path)
+    def _check_database(self, url: PostgresUrl) -> None:
+        self._progress("the database")
+        seen = examined(url)
+        self._state.server, self._state.size_bytes = seen.server, seen.size_bytes
+        self._state.tables = [
+            TableSize(name=name, size_bytes=size, is_estimate=False)
+            for name, size in sorted(seen.tables.items(), key=lambda one: (-one[1], one[0]))
+        ]
+        for fault in seen.faults:
+            self._report("database", "", fault)
+
+    def _check_access(self, path: Path) -> None:
+        real = real_path(path)
         self._state.access = described(real)
         disk = os.statvfs(real)
         self._state.disk_free_bytes = disk.f_bavail * disk.f_frsize
         try:
-            check_trust(self._path, is_agent=False)
+            check_trust(path, is_agent=False)
         except ConfigurationError as error:
             self._report("access", "", f"{error.message}; {error.hint}")
 
@@ -159,13 +185,11 @@ class _LedgerCheck:
             self._report("pages", "", line)
         return not damage
 
-    def _check_rows(self, reader: LedgerReader, *, is_full: bool) -> None:
+    def _check_rows(self, reader: LedgerReader) -> None:
         self._progress("rows")
         for transfer_id, what in reader.contradictions():
             self._report("rows", transfer_id, what)
         self._state.rows = reader.row_counts()
-        is_counted = is_full or self._state.size_bytes <= AT_ONCE_BYTES
-        self._state.tables = reader.sizes(None if is_counted else self._state.rows)
 
     def _check_evidence(self, reader: LedgerReader, since: datetime | None) -> None:
         for line in broken_links(self._chain(reader, since)):

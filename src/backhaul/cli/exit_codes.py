@@ -117,6 +117,11 @@ EXIT_CODES: dict[str, dict[int, str]] = {
     },
     "ledger": {0: "done", 65: "findings", **_LEDGER},
     "ledger check": {0: "sound", 65: "findings", **_LEDGER},
+    "ledger migrate": {
+        0: "migrated, or nothing was to be done",
+        75: "an agent or command works on it",
+        **_LEDGER,
+    },
     "ledger backup": {
         0: "copied",
         65: "the copy is not sound",

@@ -1,4 +1,4 @@
-"""`backhaul ledger`: check, copy and prune the ledger."""
+"""`backhaul ledger`: check, migrate, copy and prune the ledger."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MOST_SHOWN = 600  # characters of a finding
 
 @click.group("ledger", cls=WholeSentences, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    r"""Check, copy and prune the ledger, also while the agent works.
+    r"""Check, migrate, copy and prune the ledger.
 
     \b
     Example:
@@ -64,14 +64,13 @@ def check(*, is_full: bool, since: datetime | None, as_json: bool, files: Files)
       backhaul ledger check --full --since 7d
 
     It looks at the file's pages, at rows that contradict each other, at the seal chain and each
-    object line, and at who may change the file. Exits with 65 when something is wrong.
+    object line, and at who may change the file; on PostgreSQL, at whether the tables are as they
+    were made instead of pages. Exits with 65 when something is wrong.
     """
     from backhaul.app.ledger_check import check_ledger, ledger_states
 
-    place = files.settings().ledger_place
-    path = file_of(place, "ledger check", "pg_amcheck looks at its tables and indexes")
     state = check_ledger(
-        path,
+        files.settings().ledger_place,
         is_full=is_full,
         since=since,
         found=(lambda _: None) if as_json else _print_finding,
@@ -103,18 +102,24 @@ def _print_state(state: LedgerState, *, is_limited: bool) -> None:
     from backhaul.core.units import human_bytes
 
     _line("ledger", state.access or state.path)
+    if state.server:
+        _line("server", state.server)
     _line("schema", f"{state.schema}, which this version writes")
-    _line(
-        "size",
-        f"{human_bytes(state.size_bytes)}, of which {human_bytes(state.free_bytes)} are free for "
-        f"later rows; {human_bytes(state.disk_free_bytes)} are free on its disk",
-    )
+    size = human_bytes(state.size_bytes)
+    if not state.server:
+        size += (
+            f", of which {human_bytes(state.free_bytes)} are free for later rows; "
+            f"{human_bytes(state.disk_free_bytes)} are free on its disk"
+        )
+    _line("size", size)
     for table in state.tables:
         rows = f"  {counted(state.rows[table.name], 'row')}" if table.name in state.rows else ""
         about = "about " if table.is_estimate else ""
         _line(f"  {table.name}", f"{about}{human_bytes(table.size_bytes)}{rows}")
     if state.pages:
         _line("pages", f"checked ({state.pages})")
+    elif state.server:
+        _line("pages", "not checked: pg_amcheck does it")
     else:
         _line("pages", "not checked: commits would wait too long; --full does it, or check a copy:")
         _line("", "backhaul ledger backup FILE && backhaul ledger check --ledger FILE --full")
@@ -131,6 +136,34 @@ def _print_state(state: LedgerState, *, is_limited: bool) -> None:
 
 def _line(name: str, text: str) -> None:
     click.echo(f"{name:<22} {text}")
+
+
+# ---------------------------------------------------------------- migrate
+
+
+@command.command("migrate")
+@files_options
+def migrate(*, files: Files) -> int:
+    r"""Bring the ledger to the schema of this version.
+
+    \b
+    Example:
+      backhaul ledger migrate
+      backhaul ledger migrate --ledger postgresql://edge@db.example.com/ledger
+
+    Stop all agents first: it refuses while one works. A database changes only by this; a file also
+    when the agent of the new version starts. It takes all steps or none. There is no way back but
+    a backup.
+    """
+    from backhaul.adapters.ledger import migrate_ledger
+
+    place = files.settings().ledger_place
+    changed = migrate_ledger(place)
+    if changed.before == changed.after:
+        click.echo(f"{place}: it has schema {changed.after} already")
+    else:
+        click.echo(f"{place}: migrated from schema {changed.before} to {changed.after}")
+    return ExitCode.OK
 
 
 # ---------------------------------------------------------------- backup

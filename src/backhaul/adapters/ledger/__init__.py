@@ -12,6 +12,7 @@ from backhaul.adapters.ledger.dialects.database import EditedLedger
 from backhaul.adapters.ledger.opening.places import (
     agent_lock,
     find_reader,
+    migrate_ledger,
     open_ledger,
     open_reader,
     standbys_of,
@@ -46,6 +47,7 @@ __all__ = [
     "UnfinishedTransfer",
     "agent_lock",
     "find_reader",
+    "migrate_ledger",
     "open_ledger",
     "open_reader",
     "standbys_of",

@@ -14,6 +14,7 @@ from shlex import quote
 
 from backhaul.access import described, is_there, may_write, refusal, user_name
 from backhaul.adapters.ledger import find_reader, standbys_of
+from backhaul.adapters.ledger.opening.places import connected
 from backhaul.adapters.ledger.sqlite.examining import check_pages, has_write_ahead_log
 from backhaul.adapters.ledger.sqlite.trust import check_trust
 from backhaul.adapters.system.trusted_files import check_ledger_directory
@@ -26,6 +27,8 @@ from backhaul.core.units import human_bytes
 
 CHECKED_MOST_BYTES = 256 << 20  # some seconds; a larger file is left to a command
 SLOW_SYNC_S = 0.1
+SLOW_TRIP_S = 0.02
+AGENT_CONNECTIONS = 7  # one that writes, one for its counter, five for readers
 _SYNCS = 5
 _PERSISTENT = "name a directory on a persistent local disk:"
 
@@ -119,7 +122,8 @@ def schema(context: DoctorContext) -> Iterator[Finding]:
             return
         reader.close()
     except BackhaulError as error:
-        yield from_error("ledger.schema", str(path), error, fix=_FIXES.get(error.code, ()))
+        fixes = {} if isinstance(path, PostgresUrl) else _FIXES  # the hint has the command
+        yield from_error("ledger.schema", str(path), error, fix=fixes.get(error.code, ()))
         return
     if isinstance(path, PostgresUrl):
         yield Finding("ledger.schema", str(path), State.OK, "it has this version's schema")
@@ -225,6 +229,45 @@ def agents(context: DoctorContext) -> Iterator[Finding]:
         )
 
 
+def server(context: DoctorContext) -> Iterator[Finding]:
+    """How far PostgreSQL is, that it takes writes, and how many connections it has left."""
+    url = context.settings.ledger_place
+    if not isinstance(url, PostgresUrl):
+        return
+    try:
+        found = connected(url)
+    except BackhaulError:
+        return  # `schema` has reported it
+    trip = f"a round trip takes {found.trip_s * 1000:.1f} ms"
+    text = f"login took {found.login_s * 1000:.0f} ms, it takes writes, and {trip}"
+    if found.trip_s < SLOW_TRIP_S:
+        yield Finding("ledger.server", str(url), State.OK, text)
+    else:
+        yield Finding(
+            "ledger.server",
+            str(url),
+            State.WARNING,
+            f"{text}: all agents together write one after the other, and wait for some each time",
+            fix=("run PostgreSQL nearer to the agents, or the agents nearer to PostgreSQL",),
+        )
+    left = f"{found.left} of {found.most} connections are left"
+    if found.left >= AGENT_CONNECTIONS:
+        yield Finding("ledger.connections", str(url), State.OK, left)
+        return
+    yield Finding(
+        "ledger.connections",
+        str(url),
+        State.WARNING,
+        f"{left}, and an agent with its readers may have {AGENT_CONNECTIONS}",
+        code="E_LEDGER_CONNECTIONS",
+        fix=(
+            "raise max_connections and restart PostgreSQL, or the database's limit:",
+            "ALTER DATABASE … CONNECTION LIMIT -1",
+            "or put PgBouncer in transaction mode between",
+        ),
+    )
+
+
 def standbys(context: DoctorContext) -> Iterator[Finding]:
     """Whether a failover of PostgreSQL may lose commits, or a COMMIT wait without end."""
     try:
@@ -244,4 +287,4 @@ def standbys(context: DoctorContext) -> Iterator[Finding]:
     )
 
 
-PROBES = (place, owner, schema, syncs, standbys, agents)
+PROBES = (place, owner, schema, syncs, server, standbys, agents)

@@ -7,6 +7,7 @@ here, so it is imported only where there is something to migrate.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
@@ -24,6 +25,7 @@ REVISIONS = (
 )
 HEAD = REVISIONS[-1]
 STAMP = "alembic_version"
+_AT_START = "start the agent of this version once: it migrates the ledger"
 
 
 def stamped(
@@ -65,8 +67,19 @@ def stamped(
     return found
 
 
-def require_current(revision: str | None, name: str) -> None:
-    """For readers, which may not migrate: the schema must be this program's.
+@dataclass(frozen=True)
+class Revisions:
+    """Of a ledger before and after it was migrated; the same two where there was nothing to do."""
+
+    before: str
+    after: str
+
+
+def require_current(revision: str | None, name: str, hint: str = _AT_START) -> None:
+    """For those who may not migrate: the schema must be this program's.
+
+    Args:
+        hint: How it is migrated.
 
     Raises:
         ConfigurationError: E_LEDGER_OLDER.
@@ -75,7 +88,7 @@ def require_current(revision: str | None, name: str) -> None:
         raise ConfigurationError(
             "E_LEDGER_OLDER",
             f"{name} has schema {revision or 'none'}, this program reads {HEAD}",
-            hint="start the agent of this version once: it migrates the ledger",
+            hint=hint,
         )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 
 from backhaul.access import may_read, may_write
+from backhaul.adapters.ledger.dialects.migrate import HEAD, Revisions
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.reading.reader import LedgerReader
 from backhaul.adapters.ledger.sqlite import migrate
@@ -89,6 +90,22 @@ def open_file(
     except BaseException:
         engine.dispose()
         raise
+
+
+def migrate_file(path: Path) -> Revisions:
+    """As `places.migrate_ledger`, by who holds the lock of agents."""
+    with os_errors(path, "read"):
+        require(path)
+        check_trust(path, is_agent=False)
+        roll_back(real_path(path))
+    engine = reading_engine(path, busy_timeout_s=BUSY_TIMEOUT_S)
+    try:
+        with mapped(path, is_reader=True):
+            before = migrate.stamped(engine, path)
+    finally:
+        engine.dispose()
+    open_file(path, create=False).close()
+    return Revisions(before or "none", HEAD)
 
 
 def find_file_reader(

@@ -24,6 +24,7 @@ from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.postgres import migrate
 from backhaul.adapters.ledger.postgres.engine import writing_engine
 from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
+from backhaul.adapters.ledger.postgres.lineage import LINEAGE_ROW
 from backhaul.adapters.ledger.postgres.member import Member
 from backhaul.adapters.ledger.postgres.pulse import LEADER_ROW, LOCK_ROW
 from backhaul.adapters.ledger.schema import Flag, destinations, meta, metadata, transfers
@@ -35,7 +36,7 @@ from backhaul.core.ports.ledger_place import PostgresUrl
 
 ROWS_AT_ONCE = 1000  # read into memory
 GONE = "gone/"  # before the text of an owner whose process is of no member
-_SEAT_ROWS = frozenset({LOCK_ROW, LEADER_ROW})  # of `meta`: the database's own
+_SEAT_ROWS = frozenset({LOCK_ROW, LEADER_ROW, LINEAGE_ROW})  # of `meta`: the database's own
 # What a process works on, and how a row shows that it still does.
 _WORKED_ON = {transfers.name: "finished_at", destinations.name: "owner_transfer"}
 # A row may wait for the file longer than a transaction of an agent may.

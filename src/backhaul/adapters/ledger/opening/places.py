@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from backhaul.adapters.ledger.dialects.migrate import Revisions
 from backhaul.adapters.ledger.opening import files
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.reading.reader import LedgerReader
@@ -17,6 +18,7 @@ from backhaul.core.errors import ConfigurationError
 from backhaul.core.ports.ledger_place import LedgerPlace, PostgresUrl
 
 if TYPE_CHECKING:
+    from backhaul.adapters.ledger.postgres.examining import Connected, Examined
     from backhaul.adapters.ledger.postgres.member import Member
     from backhaul.adapters.ledger.postgres.standbys import Standbys
 
@@ -40,17 +42,18 @@ def open_ledger(
         host: Name of this node in owner records; default the node's own.
         owner: The writing process; default this one. For tests.
         busy_timeout_s: How long to wait for a lock of a file.
-        migrates: False: refuse an older schema, which a running agent may be using.
+        migrates: False: refuse a file's older schema, which a running agent may be using. That of
+            a server is refused in any case.
         member: What `agent_lock` yielded.
 
     Raises:
         ConfigurationError: E_LEDGER_MISSING, E_LEDGER_CORRUPT, E_LEDGER_NEWER; E_LEDGER_OLDER
-            unless it migrates; and what is a file's or a server's own.
+            unless it migrates a file; and what is a file's or a server's own.
         OutageError: `ledger`.
     """
     if isinstance(place, PostgresUrl):
         ledger: SqlLedger = _servers().open_server(
-            place, create=create, host=host, owner=owner, migrates=migrates, member=member
+            place, create=create, host=host, owner=owner, member=member
         )
         return ledger
     return files.open_file(
@@ -128,6 +131,40 @@ def standbys_of(place: LedgerPlace) -> Standbys | None:
     if not isinstance(place, PostgresUrl):
         return None
     found: Standbys = _servers().standbys_of_server(place)
+    return found
+
+
+def migrate_ledger(place: LedgerPlace) -> Revisions:
+    """Bring its schema up to date; nobody may write to it meanwhile.
+
+    Raises:
+        LedgerLocked: E_LEDGER_IN_USE.
+        ConfigurationError, OutageError: As `open_ledger`.
+    """
+    if isinstance(place, PostgresUrl):
+        changed: Revisions = _servers().migrate_server(place)
+        return changed
+    with file_lock(place):
+        return files.migrate_file(place)
+
+
+def examined(url: PostgresUrl) -> Examined:
+    """The server, and whether its tables are as they were made.
+
+    Raises:
+        ConfigurationError, OutageError: As `open_reader`.
+    """
+    found: Examined = _servers().examine_server(url)
+    return found
+
+
+def connected(url: PostgresUrl) -> Connected:
+    """How a login and a round trip went, and what room there is.
+
+    Raises:
+        ConfigurationError, OutageError: As `open_reader`.
+    """
+    found: Connected = _servers().connect_to_server(url)
     return found
 
 

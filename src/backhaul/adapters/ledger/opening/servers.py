@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from backhaul.adapters.ledger.dialects.migrate import Revisions
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.postgres import migrate
 from backhaul.adapters.ledger.postgres.engine import reading_engine, writing_engine
+from backhaul.adapters.ledger.postgres.examining import (
+    Connected,
+    Examined,
+    connected,
+    examined,
+)
 from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
+from backhaul.adapters.ledger.postgres.lineage import timelines_before
 from backhaul.adapters.ledger.postgres.member import AGENT, COMMAND, Member
 from backhaul.adapters.ledger.postgres.standbys import Standbys, seen
-from backhaul.adapters.ledger.postgres.upgrade import (
-    FIRST_WITH_MEMBERS,
-    make_rows,
-    wait_for_nobody,
-)
+from backhaul.adapters.ledger.postgres.upgrade import change_schema, make_rows
 from backhaul.adapters.ledger.reading.reader import LedgerReader
 from backhaul.adapters.ledger.store import SqlLedger
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.ports.ledger_place import PostgresUrl
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 
 def open_server(
@@ -32,19 +37,18 @@ def open_server(
     create: bool,
     host: str | None = None,
     owner: Owner | None = None,
-    migrates: bool = True,
     member: Member | None = None,
 ) -> SqlLedger:
     """As `places.open_ledger`.
 
     Args:
         create: Make the tables in an empty database.
-        host: As there, likewise `owner` and `migrates`.
+        host: As there, likewise `owner`.
         member: The agent; None: a command, which is a member of its own until it is closed.
 
     Raises:
-        ConfigurationError: E_LEDGER_MISSING, E_LEDGER_CORRUPT, E_LEDGER_NEWER, E_LEDGER_ENCODING,
-            E_LEDGER_ADDRESS; E_LEDGER_OLDER unless it migrates.
+        ConfigurationError: E_LEDGER_MISSING, E_LEDGER_CORRUPT, E_LEDGER_NEWER, E_LEDGER_OLDER,
+            E_LEDGER_ENCODING, E_LEDGER_ADDRESS.
         OutageError: `ledger`: away, locked, full, read-only, no login, no connection.
     """
     database = PostgresDatabase(url)
@@ -53,14 +57,14 @@ def open_server(
         with database.mapped():
             if not create:
                 _require_tables(engine, database)
-            _make(engine, database, migrates=migrates)
+            before = _make(engine, database)
             if member is None:
                 member = Member(url, database, COMMAND, owner or Owner.current(host))
-                database = PostgresDatabase(url, member, leaves=True)
+                database = PostgresDatabase(url, member, leaves=True, timelines_before=before)
                 member.join()
                 member.keep()
             else:
-                database = PostgresDatabase(url, member)
+                database = PostgresDatabase(url, member, timelines_before=before)
             return SqlLedger(engine, database, member)
     except BaseException:
         engine.dispose()
@@ -73,14 +77,13 @@ def server_member(url: PostgresUrl, host: str | None) -> Iterator[Member]:
     """This process is one of the ledger's agents in the block.
 
     Raises:
-        LedgerLocked: E_LEDGER_IN_USE: the schema is older, and others use it.
         ConfigurationError, OutageError: As `open_server`.
     """
     database = PostgresDatabase(url)
     engine = writing_engine(url, is_agent=True)
     try:
         with database.mapped():
-            _make(engine, database, migrates=True)
+            _make(engine, database)
     finally:
         engine.dispose()
     member = Member(url, database, AGENT, Owner.current(host))
@@ -92,16 +95,26 @@ def server_member(url: PostgresUrl, host: str | None) -> Iterator[Member]:
         member.leave()
 
 
-def _make(engine: Engine, database: PostgresDatabase, *, migrates: bool) -> None:
-    if migrates:
-        found = migrate.stamped(engine, database.name)
-        if found is not None and FIRST_WITH_MEMBERS <= found < migrate.HEAD:
-            wait_for_nobody(engine, database.name)
+def _make(engine: Engine, database: PostgresDatabase) -> int:
+    """Set up an empty database; an older one stays as it is. Returns the timelines before."""
+    if migrate.stamped(engine, database.name) is None:
         migrate.bring_to_head(engine, database.name)
-    else:
-        migrate.check_current(engine, database.name)
+    migrate.check_current(engine, database.name)
     with engine.begin() as tx:
         make_rows(tx)
+        return timelines_before(tx)
+
+
+def migrate_server(url: PostgresUrl) -> Revisions:
+    """As `places.migrate_ledger`."""
+    database = PostgresDatabase(url)
+    engine = writing_engine(url)
+    try:
+        with database.mapped():
+            found = _require_tables(engine, database)
+            return change_schema(engine, database.name, found)
+    finally:
+        engine.dispose()
 
 
 def open_server_reader(url: PostgresUrl) -> LedgerReader:
@@ -131,19 +144,42 @@ def find_server_reader(url: PostgresUrl) -> LedgerReader | None:
 
 def standbys_of_server(url: PostgresUrl) -> Standbys:
     """As `places.standbys_of`."""
+    with _reading(url) as connection:
+        return seen(connection)
+
+
+def examine_server(url: PostgresUrl) -> Examined:
+    """As `places.examined`."""
+    with _reading(url) as connection:
+        return examined(connection)
+
+
+def connect_to_server(url: PostgresUrl) -> Connected:
+    """As `places.connected`."""
+    began_s = time.monotonic()
+    with _reading(url) as connection:
+        return connected(connection, time.monotonic() - began_s)
+
+
+@contextmanager
+def _reading(url: PostgresUrl) -> Iterator[Connection]:
+    """A transaction in a database of any schema."""
     database = PostgresDatabase(url)
     engine = reading_engine(url)
     try:
         with database.mapped(is_reader=True), engine.begin() as connection:
-            return seen(connection)
+            yield connection
     finally:
         engine.dispose()
 
 
-def _require_tables(engine: Engine, database: PostgresDatabase) -> None:
-    if migrate.stamped(engine, database.name) is None:
+def _require_tables(engine: Engine, database: PostgresDatabase) -> str:
+    """The revision that it has."""
+    found = migrate.stamped(engine, database.name)
+    if found is None:
         raise ConfigurationError(
             "E_LEDGER_MISSING",
             f"{database.name} has no tables yet",
             hint="the agent makes them at its first start; check the setting `ledger`",
         )
+    return found

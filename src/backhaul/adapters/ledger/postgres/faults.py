@@ -89,6 +89,7 @@ class PostgresDatabase(Database):
     Args:
         member: Whose transactions these are; None: nothing is written but tables.
         leaves: Its session is all that the member is for.
+        timelines_before: As `lineage.timelines_before` found it.
     """
 
     driver_errors = (psycopg.Error,)
@@ -96,16 +97,22 @@ class PostgresDatabase(Database):
     key_bytes_most = 1500
 
     def __init__(
-        self, url: PostgresUrl, member: Member | None = None, *, leaves: bool = False
+        self,
+        url: PostgresUrl,
+        member: Member | None = None,
+        *,
+        leaves: bool = False,
+        timelines_before: int = 0,
     ) -> None:
         self.url = url
         self._member = member
         self._leaves = leaves
+        self._timelines_before = timelines_before
         self.name = str(url)
         self._waits_for_standby = False  # a COMMIT of this process, which keeps the lock
 
     def least_epoch(self, connection: Connection) -> int:
-        return current(connection).least_epoch
+        return current(connection).least_epoch(self._timelines_before)
 
     def begun(self, connection: Connection) -> ServerTransaction | None:
         self._waits_for_standby = False  # it got the lock

@@ -1,46 +1,76 @@
-"""Bring a database to the schema of this program, or refuse one from a newer program."""
+"""Make the tables of a database, and refuse one that another version made.
+
+A schema that is older is changed by `backhaul ledger migrate` alone: several agents may share it.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, Engine, text
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
 
 from backhaul.adapters.ledger.dialects import migrate
 from backhaul.adapters.ledger.dialects.migrate import HEAD
+from backhaul.adapters.ledger.postgres.waits import BoundedConnection
 from backhaul.core.errors import ConfigurationError
 
-__all__ = ["HEAD", "bring_to_head", "check_current", "stamped"]
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
 
+__all__ = ["HEAD", "bring_to_head", "check_current", "stamped", "tables_of"]
+
+COMMAND = "backhaul ledger migrate"
+STEPS_S = 24 * 3600.0  # a step may read and index a whole table
 # Two agents may start at the same time: the second one then finds what the first has made.
 _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(5316840977021)"
+_PATIENT = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
 
 
-def bring_to_head(engine: Engine, name: str) -> None:
+def bring_to_head(
+    engine: Engine, name: str, lock: Callable[[Connection], object] = lambda _tx: None
+) -> None:
     """Migrate in one transaction; whatever happens leaves the old schema or the new one.
+
+    Args:
+        lock: Called at its beginning, where tables are there already: nobody writes until its end.
 
     Raises:
         ConfigurationError: E_LEDGER_NEWER, E_LEDGER_ENCODING, or E_LEDGER_CORRUPT for a database
             of something else.
     """
     _check_encoding(engine, name)
-    if stamped(engine, name) != migrate.HEAD:
-        migrate.upgrade(engine, lambda tx: tx.execute(text(_ONE_AT_A_TIME)))
+    if stamped(engine, name) == migrate.HEAD:
+        return
+
+    def begin(tx: Connection) -> None:
+        tx.exec_driver_sql(_ONE_AT_A_TIME)
+        lock(tx)
+        tx.exec_driver_sql(_PATIENT)
+        driver = tx.connection.driver_connection
+        if isinstance(driver, BoundedConnection):
+            driver.answer_s = STEPS_S
+
+    migrate.upgrade(engine, begin)
 
 
 def check_current(engine: Engine, name: str) -> None:
-    """For readers, which may not migrate: the schema must be this program's.
+    """For those who may not migrate: the schema must be this program's.
 
     Raises:
         ConfigurationError: E_LEDGER_NEWER, E_LEDGER_OLDER or E_LEDGER_CORRUPT.
     """
-    migrate.require_current(stamped(engine, name), name)
+    hint = f"stop all agents on this ledger, then: {COMMAND} --ledger '{name}'"
+    migrate.require_current(stamped(engine, name), name, hint)
 
 
 def stamped(engine: Engine, name: str) -> str | None:
     """The revision of the database; None when it is empty."""
-    return migrate.stamped(engine, name, "a database", _tables)
+    return migrate.stamped(engine, name, "a database", tables_of)
 
 
-def _tables(connection: Connection) -> set[str]:
+def tables_of(connection: Connection) -> set[str]:
+    """Names of all that the ledger's schema has, and of others' there."""
     query = "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = current_schema()"
     return set(connection.execute(text(query)).scalars())
 

@@ -25,7 +25,7 @@ WRITER_SQL = f"SELECT pg_catalog.txid_current(), pg_catalog.pg_backend_pid(), {_
 READER_SQL = f"SELECT NULL, NULL, {_OF_SERVER}"
 
 _TIMELINE_DIGITS = 8  # of the name of a file of the write-ahead log, in hexadecimal
-_COUNTER_BITS = 40
+COUNTER_BITS = 40  # of an epoch; those above are its timeline
 _MOMENT = "moment"  # in `Connection.info`
 
 
@@ -53,14 +53,16 @@ class ServerMoment(ServerTransaction):
         timeline = None if file is None else int(file[:_TIMELINE_DIGITS], 16)
         return cls(system=system, timeline=timeline, number=number, process=process)
 
-    @property
-    def least_epoch(self) -> int:
+    def least_epoch(self, timelines_before: int) -> int:
         """Of a claim on this timeline: above all that were made on the timelines before it.
 
         A promoted standby may lack claims that the old primary had confirmed; without this it would
         give their epochs a second time.
+
+        Args:
+            timelines_before: Of the clusters that had this ledger before: a new one begins at 1.
         """
-        return ((self.timeline or 0) << _COUNTER_BITS) + 1
+        return ((timelines_before + (self.timeline or 0)) << COUNTER_BITS) + 1
 
 
 def remember(connection: Connection, moment: ServerMoment) -> None:
