@@ -23,7 +23,7 @@ pytestmark = pytest.mark.integration
 AT = T0 + timedelta(days=3650)  # after the ledger was made: ended ones must be sealed
 # Each about a transfer of its own, or a table of its own: statement, kind, transfer, words.
 ROWS = (
-    ("UPDATE transfers SET finished_at = NULL WHERE id = 't1'", "rows", "t1", "no time of its end"),
+    ("UPDATE transfers SET finished_at = NULL WHERE id = 't9'", "rows", "t9", "no time of its end"),
     ("UPDATE transfers SET owner = 'edge1:x' WHERE id = 't2'", "rows", "t2", "still owns it"),
     ("UPDATE transfers SET plan_complete = false WHERE id = 't3'", "rows", "t3", "not complete"),
     ("UPDATE journal SET transfer_id = 'g1' WHERE transfer_id = 't4'", "rows", "g1", "in journal"),
