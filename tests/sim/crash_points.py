@@ -76,6 +76,18 @@ SCENARIOS: dict[str, Shape] = {
     "file by file, then the marker": replace(
         _FOLDER, publish=PublishMode.PER_FILE, is_versioned=True, marker=True
     ),
+    "directory, and its evidence": replace(_FOLDER, messages=_FOLDER.messages[:1], evidence=True),
+    "file by file, and their evidence": replace(
+        _FOLDER, publish=PublishMode.PER_FILE, evidence=True
+    ),
+    "file by file, their evidence, then the marker": replace(
+        _FOLDER,
+        messages=_FOLDER.messages[:1],
+        publish=PublishMode.PER_FILE,
+        evidence=True,
+        marker=True,
+        owned=(("/land", "etl", ""), ("/land/d", "finance", "")),
+    ),
     "object that may not exist, then its marker": replace(
         _TWICE, messages=_TWICE.messages[:1], on_exists=OnExists.FAIL, marker=True
     ),

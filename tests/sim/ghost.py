@@ -15,6 +15,7 @@ B1  no more leaves S3 in a day than its budget, but to finish what was published
 B2  what a budget holds spends no attempt
 F1  on a FIFO queue nothing of a group is staged before what was sent earlier has ended
 M1  what is done has the completion marker that its route wants
+M2  what is done has beside its data the evidence that was sealed, where its route wants it
 L1  every message ends          L2  a dead letter has its code
 L3  nothing of staging is left  L4  a held transfer asks again within a minute
 """
@@ -53,6 +54,7 @@ class Ghost:
 
     Attributes:
         finals: What stands at each final path: (key, version); version 0 was there before.
+        evidence: The file that is beside the data, by path.
         contents: Every content that an object ever had, to its key and version.
         is_ordered: S4 is promised: all agents share one ledger. Where each has its own, S6 is not
             promised either, and what was published may be replaced by something older.
@@ -63,6 +65,7 @@ class Ghost:
     is_ordered: bool = True
     finals: dict[str, tuple[str, int]] = field(default_factory=dict)
     stored_checksums: dict[bytes, tuple[str, int]] = field(default_factory=dict)
+    evidence: dict[str, object] = field(default_factory=dict)
     newest: dict[str, int] = field(default_factory=dict)
     published: dict[tuple[str, str], int] = field(default_factory=dict)
     groups: dict[str, list[str]] = field(default_factory=dict)
@@ -101,6 +104,10 @@ class Ghost:
         self.finals[path] = found
         newest = max(found[1], self.published.get((path, found[0]), 0))
         self.published[path, found[0]] = newest
+        self.came_from(path, source)
+
+    def came_from(self, path: str, source: str) -> None:
+        """S2 and S6: out of staging that no higher epoch has fenced."""
         of, epoch = _epoch_of(source)
         if epoch < 0:
             self.broken(f"S2 {path} came from {source}, which is no staging")

@@ -47,7 +47,7 @@ from backhaul.core.replies.patience import ReplyPatience
 from backhaul.core.requests.pauses import PausedRoutes
 from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer import attempt as heart
-from backhaul.core.transfer import listing, plan, publishing, reuse
+from backhaul.core.transfer import evidence, listing, plan, publishing, reuse
 from backhaul.core.transfer.attempt import Attempt
 from backhaul.core.transfer.outages import OutageWatch
 from backhaul.core.transfer.outcome import Budget, Disposition, Verdict, after_failure
@@ -364,6 +364,24 @@ def completion_marker_written_in_place(patch: Patch) -> None:
             self._session.write_whole(self.location, b"")
 
     _around(patch, CompletionMarker, "publish", publish)
+
+
+@mutant(
+    "evidence beside the data is staged, and renamed from there",
+    0,
+    Point(
+        scenario="file by file, and their evidence",
+        call="target.rename",
+        occurrence=1,
+        way="zombie",
+    ),
+)
+def evidence_written_in_place(patch: Patch) -> None:
+    def publish(self: Any) -> None:
+        for name, content in evidence.files(self._id, self._proofs.lines()):
+            self._session.write_whole(self._directory.join(name), content)
+
+    patch.setattr(Publisher, "_publish_evidence", publish)
 
 
 @mutant("what a forgotten process leaves is swept", 144)

@@ -38,6 +38,7 @@ class Shape:
             path, those of the others are not.
         has_other_route: There is one that is never paused, so that polling goes on.
         marker: The route wants a completion marker.
+        evidence: The route wants its evidence beside the data.
         budget: Bytes that may leave S3 in a day; None: all. With one agent: gates are of a process.
         at_once: Messages that are there from the start, in scenarios with crash points.
         turns_s: When the day ends, and when an operator allows very much more; from the start.
@@ -74,6 +75,7 @@ class Shape:
     adopts: bool = False
     has_other_route: bool = False
     marker: bool = False
+    evidence: bool = False
     budget: int | None = None
     at_once: int = 1
     turns_s: tuple[float, float] = (0.0, 0.0)
@@ -111,6 +113,7 @@ BUDGETS = (100, 130, 200)
 EVENTS_ABOVE = 0.94
 REPORTING = 0.15
 MARKED = 0.08
+EVIDENCED = 0.08
 REPLYING = 0.12
 
 
@@ -131,6 +134,8 @@ def shape_of(seed: int) -> Shape:
         shape = _paused(pauses, shape)
     if random.Random(f"marker {seed}").random() < MARKED and _is_one_set(shape):
         shape = replace(shape, marker=True)
+    if random.Random(f"evidence {seed}").random() < EVIDENCED:
+        shape = replace(shape, evidence=True)
     budget = random.Random(f"budget {seed}")
     if budget.random() < BUDGET_SHARE and not shape.pauses and "outage" not in shape.kinds:
         shape = _budgeted(budget, shape)

@@ -32,6 +32,7 @@ from backhaul.core.cost.prices import INTERNET
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import (
     Assignment,
+    EvidencePlace,
     Location,
     OnExists,
     PublishMode,
@@ -53,6 +54,8 @@ from backhaul.core.ports import (
 )
 from backhaul.core.requests.pauses import FRESH_S
 from backhaul.core.requests.policy import Policy
+from backhaul.core.transfer.evidence import files as evidence_files
+from backhaul.core.transfer.evidence import object_line
 from backhaul.core.transfer.outcome import MAX_SOURCE_CHANGES
 from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes import (
@@ -80,6 +83,7 @@ from tests.sim.shape import CALL_KINDS, OUTSIDE_KINDS, Shape
 
 FS = "hdfs://ns1"
 MARKER = "_SUCCESS"
+EVIDENCE = "/.backhaul-"
 TUNING = Tuning(small_bytes=1 << 10, large_bytes=1 << 20, ranges=1, tries=2)
 MESSAGE_S = 120
 LISTING_FAULTS_SHARE = 0.5  # of all lies
@@ -369,7 +373,11 @@ class SimTarget(FakeTarget):
                 if not self._nodes[path].is_directory and STAGING not in path
             ]
             for path in files:
-                ghost.looked_at(path, bytes(self._nodes[path].data), source)
+                if EVIDENCE not in path:
+                    ghost.looked_at(path, bytes(self._nodes[path].data), source)
+                elif ghost.evidence.get(path) is not self._nodes[path]:
+                    ghost.came_from(path, source)
+                    ghost.evidence[path] = self._nodes[path]
                 ghost.given(path, self.given(path), self.given(path.rpartition("/")[0]))
             for path in files:
                 if path.endswith(f"/{MARKER}"):
@@ -484,6 +492,7 @@ class Sim:
             verify=self.shape.verify,
             event_destination="/land/{key_dir}/",
             completion_marker=MARKER if self.shape.marker else None,
+            evidence=EvidencePlace.BESIDE if self.shape.evidence else EvidencePlace.LEDGER,
             reply_wishes=sim_replies.WISHES if self.shape.replies else (),
         )
 
@@ -988,7 +997,7 @@ class Sim:
             self._step()
 
     def _staging(self) -> list[str]:
-        return [path for path in self.target.paths() if "/.backhaul" in path]
+        return [path for path in self.target.paths() if STAGING in f"{path}/"]
 
     def _is_working(self) -> bool:
         return any(task.name == "slot" for task in self.scheduler.tasks)
@@ -1014,6 +1023,8 @@ class Sim:
             self._check_held()
         if self._staging():
             raise Violation(f"L3 staging is left: {self._staging()}")
+        if self.shape.evidence:
+            self._check_evidence()
         if self.shape.reports:
             self._check_reports()
         for file in {id(one): one for one in self.files}.values():
@@ -1021,6 +1032,21 @@ class Sim:
         began_s, ended_s = self.shape.denied_s
         if not self.shape.kinds and began_s == ended_s:  # a queue that is denied is a fault, too
             self._check_economy()
+
+    def _check_evidence(self) -> None:
+        found = self.target.files()
+        for row in self.files[0].transfers.values():
+            if row.state is not TransferState.DONE or row.directory is None:
+                continue
+            lines = []
+            for planned in row.plan:
+                _, proof = row.proofs[planned.seq]
+                target = row.directory.join(planned.relative)
+                lines.append(object_line(row.id, planned, proof, target))
+            for name, content in evidence_files(row.id, lines):
+                path = row.directory.join(name).path
+                if found.get(path) != content:
+                    raise Violation(f"M2 {path} holds {found.get(path)!r} instead of {content!r}")
 
     def _check_reports(self) -> None:
         for process in self.seats:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from backhaul.core.errors import OutageError, TransientError
+from backhaul.core.errors import FencedOff, OutageError, TransientError
 from backhaul.core.model import Location, VerifyLevel
 from backhaul.engines.exchange import Conversation, Exchange, Kind
 from backhaul.engines.operations import TargetOperations
@@ -77,6 +77,30 @@ def test_a_worker_that_stops_in_the_middle_of_a_batch_has_stalled(peer: Peer) ->
     with pytest.raises(TransientError, match="E_WORKER_STALLED"):
         list(current.stage(iter([]), HERE, VerifyLevel.STREAM))
     assert current.fault == "stalled"
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda session: session.write_whole(HERE, b""),
+        lambda session: session.publish_files([], replace=True),
+        lambda session: session.publish_tree(HERE, HERE),
+        lambda session: session.remove_staging(HERE),
+        lambda session: session.fence(HERE, 1),
+    ],
+)
+def test_nothing_that_others_could_see_is_begun_by_a_process_that_they_took_for_gone(
+    peer: Peer, act: Callable[[WorkerSession], object]
+) -> None:
+    def require() -> None:
+        raise FencedOff("E_LEDGER_FENCED", "others took over")
+
+    current = WorkerSession(peer, "file://", 30.0, require=require)
+    with pytest.raises(FencedOff):
+        act(current)
+    peer.socket.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        peer.socket.recv(1)
 
 
 def test_a_worker_that_closes_in_the_middle_of_a_message_has_died(peer: Peer) -> None:

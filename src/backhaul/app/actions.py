@@ -75,7 +75,7 @@ def cancel(context: Context, by: Operator, id_prefix: str, *, warn: Warn) -> str
     clock = SystemClock()
     with failures_noted(path, by, Act.CANCEL, transfer_id, warn), _opened(path) as ledger:
         jobs = ledger.cancel(transfer_id, clock.now(), by)
-        cluster = make_cluster(context)
+        cluster = make_cluster(context, require=ledger.standing.require)
         for job in jobs:
             if cluster is None:
                 raise no_cluster()

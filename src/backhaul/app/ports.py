@@ -128,7 +128,7 @@ def open_ports(
             clock=clock,
             emit=emit,
             budgets=budgets,
-            cluster=make_cluster(context, pool.wait_for_abort),
+            cluster=make_cluster(context, pool.wait_for_abort, ledger.standing.require),
             standing=ledger.standing,
         )
         pool.require = ledger.standing.require
@@ -138,12 +138,15 @@ def open_ports(
 
 
 def make_cluster(
-    context: Context, wait_for_abort: Callable[[float], bool] = lambda _seconds: False
+    context: Context,
+    wait_for_abort: Callable[[float], bool] = lambda _seconds: False,
+    require: Callable[[], None] = lambda: None,
 ) -> DistCp | None:
     """DistCp on YARN; None where no ResourceManager is configured.
 
     Args:
         wait_for_abort: Waits that many seconds; True once all transfers have to stop.
+        require: See `DistCp`.
     """
     configuration = HadoopConfiguration.load_for_jobs(context.conf_dir)
     addresses = manager_addresses(configuration)
@@ -166,6 +169,7 @@ def make_cluster(
         pause=pause,
         reservations=governor_spec(context.settings).open(),
         secrets=configuration.secret_names(),
+        require=require,
     )
 
 

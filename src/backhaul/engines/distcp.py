@@ -68,6 +68,8 @@ class DistCp:
         pause: Waits that many seconds; raises E_STOPPED when the agent stops meanwhile.
         reservations: Where a job's share of the byte rate is reserved.
         secrets: Further properties that the job's configuration must not show.
+        require: Before an application is begun or killed: raises where others took this process for
+            gone, or may be about to.
     """
 
     def __init__(
@@ -79,7 +81,9 @@ class DistCp:
         pause: Callable[[float], None],
         reservations: RateReservations,
         secrets: Sequence[str] = (),
+        require: Callable[[], None] = lambda: None,
     ) -> None:
+        self.require = require
         self._secrets = tuple(dict.fromkeys((*_SECRETS, *secrets)))
         self._reservations = reservations
         self.rules = rules
@@ -115,11 +119,13 @@ class DistCp:
 
         self._reservations.reserve(job.tags[1], fit)
         with _listing(fitted) as listing:
+            self.require()
             code, output = self._hadoop.run(arguments(fitted, listing, self._secrets), stop_or_wait)
         if code != 0:
             raise client_error(code, output)
 
     def kill(self, application_id: str) -> None:
+        self.require()
         self._yarn.kill(application_id)
 
     def progress(self, application: Application) -> JobProgress | None:

@@ -56,7 +56,8 @@ class Worker(Protocol):
         """How it ended, for people."""
 
 
-# What is renamed or removed is so for every process; bytes into the own staging are not.
+# What is renamed or removed is so for every process; bytes into the own staging are not. A file of
+# Backhaul's own is written to staging, too; but its operation replaces whatever has its path.
 _SEEN_BY_OTHERS: frozenset[object] = frozenset(
     {
         TargetOperations.publish_tree,
@@ -66,6 +67,7 @@ _SEEN_BY_OTHERS: frozenset[object] = frozenset(
         TargetOperations.fence_keeping,
         TargetOperations.take_over,
         TargetOperations.prune,
+        TargetOperations.write_whole,
     }
 )
 

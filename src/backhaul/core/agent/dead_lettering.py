@@ -74,11 +74,13 @@ def send(context: AgentContext, message: Message, dead: Dead) -> bool:
         redrive=_ticket(context, message, start, error),
     )
     copy = dead.record.dead_letter_for(message)
-    return bool(
-        context.until_answered(
-            lambda: context.queue.send_dead_letter(copy, reason), max_tries=DEAD_LETTER_TRIES
-        )
-    )
+
+    def post() -> bool:
+        # Before each try: others may have copied what this process, suspended meanwhile, gave up.
+        context.ports.standing.require()
+        return context.queue.send_dead_letter(copy, reason)
+
+    return bool(context.until_answered(post, max_tries=DEAD_LETTER_TRIES))
 
 
 def _put_off(context: AgentContext, message: Message, dead: Dead) -> None:

@@ -78,7 +78,7 @@ class Publisher:
             )
         moved, superseded = self._publish_files()
         # Die here and the next attempt adopts the files and writes this again.
-        self._leave_evidence(self._directory)
+        self._publish_evidence()
         if (moved or not superseded) and not self._has_own_marker:
             # Die here and the next attempt finds no marker: it adopts the files and comes here.
             self._marker.publish(self._staging.directory, has_moved=moved > 0)
@@ -90,7 +90,7 @@ class Publisher:
         """One rename; False where something is at the final path, or was adopted there."""
         staged, adopted = self._staging.directory, self._proofs.adopted
         if not adopted:
-            self._leave_evidence(staged)  # it appears with the tree
+            self._stage_evidence()  # it appears with the tree
             if self._session.publish_tree(staged, self._directory):
                 return True
         is_rest = adopted < self._plan.totals.objects
@@ -102,11 +102,27 @@ class Publisher:
             )
         return False
 
-    def _leave_evidence(self, directory: Location) -> None:
-        """The manifest beside the data, where the route has `evidence = beside`."""
+    def _publish_evidence(self) -> None:
+        """The manifest beside the data, out of staging: so an attempt that was fenced leaves none.
+
+        Nobody else has files of this name, so what is there is an earlier attempt's.
+        """
+        staged = self._staging.directory
+        renames = [
+            Rename(source=staged.join(name), target=self._directory.join(name))
+            for name in self._stage_evidence()
+        ]
+        if renames:
+            self._session.publish_files(renames, replace=True)
+
+    def _stage_evidence(self) -> Sequence[str]:
+        """The manifest's files, where the route has `evidence = beside`; their names."""
+        names = []
         if self._job.evidence is EvidencePlace.BESIDE:
             for name, content in files(self._id, self._proofs.lines()):
-                self._session.write_whole(directory.join(name), content)
+                self._session.write_whole(self._staging.directory.join(name), content)
+                names.append(name)
+        return names
 
     def _publish_files(self) -> tuple[int, int]:
         """Rename file by file: data, then a table's log, then what marks completion (`_SUCCESS`).
