@@ -1023,8 +1023,7 @@ class Sim:
             self._check_held()
         if self._staging():
             raise Violation(f"L3 staging is left: {self._staging()}")
-        if self.shape.evidence:
-            self._check_evidence()
+        self._check_evidence()
         if self.shape.reports:
             self._check_reports()
         for file in {id(one): one for one in self.files}.values():
@@ -1034,6 +1033,8 @@ class Sim:
             self._check_economy()
 
     def _check_evidence(self) -> None:
+        if not self.shape.evidence:
+            return
         found = self.target.files()
         for row in self.files[0].transfers.values():
             if row.state is not TransferState.DONE or row.directory is None:

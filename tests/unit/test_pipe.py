@@ -98,7 +98,7 @@ def test_nothing_that_others_could_see_is_begun_by_a_process_that_they_took_for_
     current = WorkerSession(peer, "file://", 30.0, require=require)
     with pytest.raises(FencedOff):
         act(current)
-    peer.socket.setblocking(False)
+    peer.socket.settimeout(0)
     with pytest.raises(BlockingIOError):
         peer.socket.recv(1)
 
