@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backhaul.adapters.metrics.collector import AgentMetrics, Scraped
-from backhaul.adapters.metrics.figures import LedgerFigures
+from backhaul.adapters.metrics.collector import AgentMetrics
+from backhaul.adapters.metrics.figures import LedgerFigures, Scraped
 from backhaul.core import facts
 from backhaul.core.agent.observer import Observer
 from backhaul.core.agent_report import (
