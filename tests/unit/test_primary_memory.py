@@ -96,9 +96,9 @@ def test_a_reader_of_another_user_goes_on_without_the_memory(tmp_path: Path) -> 
 
 
 def test_least_epoch_is_above_all_of_the_timelines_before() -> None:
-    assert moment(1).least_epoch == (1 << 40) + 1
-    assert moment(2).least_epoch > moment(1).least_epoch + 10**12
-    assert moment(0x7FFFFF).least_epoch < 2**63
+    assert moment(1).least_epoch(0) == (1 << 40) + 1
+    assert moment(2).least_epoch(0) > moment(1).least_epoch(0) + 10**12
+    assert moment(0x7FFFFF).least_epoch(0) < 2**63
 
 
 def test_each_host_of_an_address_has_its_own_keywords() -> None:

@@ -20,7 +20,7 @@ from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.postgres.pulse import IN_FORCE, LOCK_ROW, Pulse, require_row
 from backhaul.core.agent.thread_watchdog import Heartbeat
 from backhaul.core.errors import BackhaulError, FencedOff, OutageError
-from backhaul.core.fleet.liveness import BEAT_S, TRUST_S, Liveness
+from backhaul.core.fleet.liveness import BEAT_S, DEAD_S, TRUST_S, Liveness
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -94,6 +94,7 @@ class Member:
         self._is_fenced = False
         self._fencing = threading.Lock()
         self._on_fenced: Callable[[], None] | None = None
+        self._joined_s = 0.0
         self._is_over = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -114,6 +115,7 @@ class Member:
                 # A process that was suspended in a transaction holds the lock, and not for long.
                 if error.code != "E_LEDGER_LOCKED" or not left:
                     raise
+        self._joined_s = self._clock()
         self.turn()
 
     def keep(self) -> None:
@@ -245,6 +247,10 @@ class Member:
                 else "check that PostgreSQL runs and that this node reaches it; Backhaul goes on "
                 "by itself",
             )
+
+    @property
+    def watch_left_s(self) -> float:
+        return max(0.0, self._joined_s + DEAD_S + 2 * BEAT_S - self._clock())
 
     def elsewhere_s(self, owner: str | None) -> float:
         """The rest of the watch over it, and a beat of whoever judges it."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 
@@ -48,7 +48,7 @@ class BoundedConnection(psycopg.Connection[Any]):
             bound of a statement: what ends there says more than what ends here.
     """
 
-    answer_s: ClassVar[float] = 20.0
+    answer_s: float = 20.0
 
     def wait(self, gen: Generator[Any, Any, _Result], *args: Any, **kwargs: Any) -> _Result:
         """As psycopg's.
@@ -69,7 +69,7 @@ class BeatConnection(BoundedConnection):
     The beat's own `statement_timeout` is 5 s.
     """
 
-    answer_s: ClassVar[float] = 6.0
+    answer_s: float = 6.0
 
 
 def _bounded(waiting: Generator[Any, Any, _Result], most_s: float) -> Generator[Any, Any, _Result]:
