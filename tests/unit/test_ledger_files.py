@@ -191,7 +191,7 @@ def test_tables_are_stored_under_their_keys(path: Path) -> None:
     assert found == {
         *("transfers", "destinations", "objects", "published", "litter"),
         *("sequencers", "nonces", "jobs", "agents", "activity", "paused_routes"),
-        *("reconcile_sent", "reconciliations"),
+        *("reconcile_sent", "reconciliations", "members"),
         *("expectations", "egress", "endings", "completion_markers", "replies"),
         "packed_paths",
         "budget_warnings",
