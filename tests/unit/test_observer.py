@@ -20,7 +20,7 @@ from backhaul.core.agent_report import (
     DependencyHold,
     QueueDepth,
 )
-from backhaul.core.health import HealthState, agent_health
+from backhaul.core.health import POLL_OVERDUE, HealthState, agent_health
 from backhaul.core.model import HOLD_GAP
 from backhaul.testing.fakes import FakeClock
 
@@ -753,3 +753,28 @@ def test_a_pause_that_ends_while_all_slots_are_busy_leaves_them_busy() -> None:
     watched.observer(facts.PausedRoutesChanged(routes=("a",), is_everything=True))
     watched.observer(facts.PausedRoutesChanged(routes=(), is_everything=False))
     assert watched.report().slot_free_since is None
+
+
+# ---------------------------------------------------------------- a ledger that sees it no more
+
+
+def test_what_is_not_received_for_the_ledger_is_its_hold_and_no_poll_is_missed() -> None:
+    watched = Watched()
+    watched.observer(
+        facts.ReceivingHeld(queue="q", code="E_LEDGER_SILENT", reason="no beat", hint="look")
+    )
+    began = watched.clock.now()
+    watched.clock.advance(2 * POLL_OVERDUE.total_seconds())
+    report = watched.report()
+    assert report.slot_free_since is None
+    (hold,) = report.holds
+    assert (hold.dependency, hold.since, hold.transfers) == ("ledger", began, 0)
+    assert (hold.code, hold.reason, hold.hint) == ("E_LEDGER_SILENT", "no beat", "look")
+    watched.observer.ledger_failed("E_LEDGER_AWAY", "refused", "start it")
+    (hold,) = watched.report().holds
+    assert (hold.code, hold.since) == ("E_LEDGER_AWAY", began)
+    watched.observer.ledger_answered()
+    watched.observer(facts.ReceivingResumed(queue="q", seconds=1.0))
+    report = watched.report()
+    assert report.holds == ()
+    assert report.slot_free_since == watched.clock.now()

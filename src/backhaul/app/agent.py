@@ -143,7 +143,6 @@ def run_agent(
             export.follow(identity, opened.ledger)
             systemd.ready()
             deadman.start()
-            notifier.leads = lambda: opened.ledger.standing.is_leader
             notifier.start(identity)
             hangup.reload = routes.request
             self_pause.follow(opened.ledger, lambda: routes.pause_after)

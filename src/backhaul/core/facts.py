@@ -135,6 +135,24 @@ class PollFailed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReceivingHeld:
+    """The ledger does not see this agent: the queue is not polled until it does. Emitted once."""
+
+    queue: str
+    code: str
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceivingResumed:
+    """The ledger sees this agent again after `seconds`: the queue is polled."""
+
+    queue: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class MessageReceived:
     """A delivery, before anything is decided about it."""
 

@@ -201,6 +201,12 @@ _LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
     facts.ReloadRefused: ("error", "routes not reloaded; the former ones stay in force", vars),
     facts.QueuePolled: ("debug", "queue polled", vars),
     facts.PollFailed: ("warning", "SQS receive failed; retrying", _rounded),
+    facts.ReceivingHeld: (
+        "warning",
+        "nothing is received while the ledger does not see this agent",
+        vars,
+    ),
+    facts.ReceivingResumed: ("info", "receiving goes on", _rounded),
     facts.MessageReceived: ("info", "message received", _received),
     facts.DeliveryEnded: ("debug", "delivery ended", vars),
     facts.MessageRecognised: (

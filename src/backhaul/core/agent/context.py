@@ -17,7 +17,7 @@ from backhaul.core.agent.stopping import OpenPoll, Stopper
 from backhaul.core.agent.visibility import VisibilityKeeper
 from backhaul.core.backoff import hold_delay_s
 from backhaul.core.errors import BackhaulError, OutageError
-from backhaul.core.facts import CallRetried, CallRetriesEnded, PollFailed
+from backhaul.core.facts import CallRetried, CallRetriesEnded
 from backhaul.core.ports import Clock, Emit, Ports, Queue, Randomness
 from backhaul.core.requests.admission import RouteGate
 from backhaul.core.requests.pauses import PausedRoutes
@@ -25,7 +25,6 @@ from backhaul.core.requests.policy import Policy
 
 _T = TypeVar("_T")
 ELSEWHERE_KEPT = 10_000  # messages
-HELD_BACK_S = 5.0
 
 # Of a call that settles a message, where other queues need the slot: some 40 s. What is not settled
 # then comes back when its timeout ends, and is settled by its next delivery.
@@ -73,30 +72,19 @@ class AgentContext:
     def clock(self) -> Clock:
         return self.ports.clock
 
-    def is_held_back(self, rest: Callable[[], None]) -> bool:
-        """True after a wait, where the ledger does not see this process: nothing is received.
+    def outage_of_ledger(self) -> OutageError | None:
+        """Why nothing may be received now: the ledger does not see this process.
 
         What is in hand stays hidden, and workers go on with their bytes.
 
-        Args:
-            rest: Called before the wait: the thread is well.
+        Raises:
+            FencedOff: Others have its work.
         """
         try:
             self.ports.standing.require()
         except OutageError as error:
-            self.emit(
-                PollFailed(
-                    queue=self.name,
-                    code=error.code,
-                    reason=error.message,
-                    hint=error.hint,
-                    retry_in_s=HELD_BACK_S,
-                )
-            )
-            rest()
-            self.stopper.pause(HELD_BACK_S)
-            return True
-        return False
+            return error
+        return None
 
     def times_elsewhere(self, message_id: str) -> int:
         """How often this was called for the message before."""

@@ -65,9 +65,12 @@ class Observer:
         self._watches = {name: QueueWatch(clock, region) for name, region in regions.items()}
         self._free_s: float | None = clock.monotonic()
         self._ledger_down: TransferWait | None = None
+        self._receiving_held: dict[str, TransferWait] = {}  # by queue: for the ledger
         self._actions: dict[type, Callable[[Any], None]] = {
             facts.QueuePolled: self._polled,
             facts.PollFailed: self._poll_failed,
+            facts.ReceivingHeld: self._receiving_stopped,
+            facts.ReceivingResumed: self._receiving_resumed,
             facts.MessageReceived: self._received,
             facts.DeliveryEnded: self._settled,
             facts.MessageReturned: self._settled,
@@ -179,12 +182,16 @@ class Observer:
                 at=now,
                 in_hand=len(self._in_hand),
                 parked=len(self._parked),
-                slot_free_since=None if self._free_s is None else date(self._free_s),
+                slot_free_since=self._slot_free_since(date),
                 **self._polls(date),
                 holds=self._holds(date),
                 running=running,
                 bytes_per_s=sum(one.bytes_per_s or 0.0 for one in running),
             )
+
+    def _slot_free_since(self, date: Date) -> datetime | None:
+        """Since when a poll was to be expected."""
+        return None if self._free_s is None or self._receiving_held else date(self._free_s)
 
     def _polls(self, date: Date) -> dict[str, Any]:
         """What is known of the queues: of the only one, or of each and all together."""
@@ -220,8 +227,9 @@ class Observer:
             if one.ended_s is None:
                 every.setdefault(one.dependency, []).append(one)
         counts = {name: len(found) for name, found in every.items()}
-        if self._ledger_down is not None:
-            every.setdefault(_LEDGER, []).append(self._ledger_down)
+        for one in (*self._receiving_held.values(), self._ledger_down):
+            if one is not None:
+                every.setdefault(_LEDGER, []).append(one)
         return tuple(
             DependencyHold(
                 dependency=name,
@@ -241,6 +249,20 @@ class Observer:
 
     def _poll_failed(self, fact: facts.PollFailed) -> None:
         self._watch(fact.queue).poll_failed(fact)
+
+    def _receiving_stopped(self, fact: facts.ReceivingHeld) -> None:
+        self._receiving_held[fact.queue] = TransferWait(
+            dependency=_LEDGER,
+            since_s=self._clock.monotonic(),
+            code=fact.code,
+            reason=fact.reason,
+            hint=fact.hint,
+        )
+
+    def _receiving_resumed(self, fact: facts.ReceivingResumed) -> None:
+        self._receiving_held.pop(fact.queue, None)
+        if self._free_s is not None:
+            self._free_s = self._clock.monotonic()
 
     def _received(self, fact: facts.MessageReceived | facts.MessageUnparked) -> None:
         self._parked.pop(fact.message_id, None)

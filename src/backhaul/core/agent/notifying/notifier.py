@@ -60,12 +60,10 @@ class Notifier:
     """Safe to call from every thread; a fact costs it some microseconds.
 
     Args:
-        health: As it is now, for everyone.
+        health: That of this agent, as it is now; each agent on a ledger notifies of its own, as
+            another one may not see it, and none of them leads while the ledger is away.
         transfer: What is known of a transfer under way; called before that is forgotten.
         emit: Where its own facts go.
-
-    Attributes:
-        leads: Whether this agent reports the health, which all on the ledger share.
     """
 
     def __init__(
@@ -78,7 +76,6 @@ class Notifier:
         clock: Clock,
         emit: Emit,
     ) -> None:
-        self.leads: Callable[[], bool] = lambda: True
         self._targets = targets
         self._health = health
         self._transfer = transfer
@@ -189,9 +186,7 @@ class Notifier:
         """Look at the health, and send what is due."""
         plan, health = self._plans[target.rules.name], self._health(identity)
         with self._changed:
-            # Deaths are told by the agent that found them, the health of all by one of them.
-            if self.leads():
-                plan.observe(health, self._clock.monotonic())
+            plan.observe(health, self._clock.monotonic())
             notification = plan.due(self._clock.monotonic(), self._clock.now(), is_last=is_last)
         self._save()
         if notification is not None:

@@ -30,6 +30,7 @@ SHORT_POLL_PAUSE_S = 1.0  # between empty polls that do not wait by themselves
 PROMISED_WAIT_S = 1
 DRAIN_TRIES_MIN = 5  # failed polls before a drain gives up, however short its patience
 RECEIVED_MOST = 10  # by one call of SQS
+HELD_S = 5.0  # between two looks whether the ledger sees this process
 
 
 class QueuePoller:
@@ -64,6 +65,7 @@ class QueuePoller:
         self._waiting: deque[Message] = deque()  # received, and there was no slot for it
         self._has_backlog = False
         self._is_turn_of_parked = False
+        self._held_since_s: float | None = None
 
     def is_resting(self) -> bool:
         """It need not poll now: no slot is free for its messages, or it waits after a failure."""
@@ -87,9 +89,15 @@ class QueuePoller:
         failures = 0
         while room := self._wait_for_room():
             is_idle = (room.slots > 0 and self._start_one()) or self._is_everything_paused()
-            if is_idle or self.context.is_held_back(self.heartbeat.rest):
+            if is_idle:
                 self._end_promise()
                 continue
+            if (outage := self.context.outage_of_ledger()) is not None:
+                self._end_promise()
+                if self._is_held_for_good(outage):
+                    return
+                continue
+            self._go_on()
             promised = self._share.promised
             wait_s = self._wait_s(is_promised=promised > 0)
             most = min(promised or room.most, self._received_most)
@@ -159,6 +167,31 @@ class QueuePoller:
             self.failure = error
             return True
         return False
+
+    def _is_held_for_good(self, outage: OutageError) -> bool:
+        """Wait, with nothing received; True when a stop ended the wait, or a drain gives up."""
+        context, now_s = self.context, self.context.clock.monotonic()
+        if self._held_since_s is None:
+            self._held_since_s = now_s
+            context.emit(
+                facts.ReceivingHeld(
+                    queue=context.name,
+                    code=outage.code,
+                    reason=outage.message,
+                    hint=outage.hint,
+                )
+            )
+        if self._settings.drain and now_s - self._held_since_s > self._settings.drain_patience_s:
+            self.failure = outage
+            return True
+        self.heartbeat.rest()
+        return self._stopper.pause(HELD_S)
+
+    def _go_on(self) -> None:
+        if self._held_since_s is not None:
+            seconds = self.context.clock.monotonic() - self._held_since_s
+            self._held_since_s = None
+            self.context.emit(facts.ReceivingResumed(queue=self.context.name, seconds=seconds))
 
     def _wait_for_room(self) -> Room | None:
         """What may be requested, at least one message; None after a stop request.
