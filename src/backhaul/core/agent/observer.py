@@ -227,9 +227,9 @@ class Observer:
             if one.ended_s is None:
                 every.setdefault(one.dependency, []).append(one)
         counts = {name: len(found) for name, found in every.items()}
-        for one in (*self._receiving_held.values(), self._ledger_down):
-            if one is not None:
-                every.setdefault(_LEDGER, []).append(one)
+        for held in (*self._receiving_held.values(), self._ledger_down):
+            if held is not None:
+                every.setdefault(_LEDGER, []).append(held)
         return tuple(
             DependencyHold(
                 dependency=name,
