@@ -13,7 +13,7 @@ from tests.house.source import SRC, modules, tree
 FILE_LINES_MAX = 450
 FOLDER_FILES_MAX = 17
 EXCUSE = "# Longer than 450 lines:"
-BROAD_MAX = 14
+BROAD_MAX = 15
 SHORTEST_REASON = 10
 HEART = SRC / "core" / "transfer" / "attempt.py"
 
