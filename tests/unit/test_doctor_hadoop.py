@@ -402,7 +402,11 @@ def test_a_doctor_that_is_killed_leaves_what_the_sweep_removes(bed: Bed, call: s
     facts: list[object] = []
     with closing(open_ledger(bed.loaded.settings.ledger_path, create=False)) as ledger:
         ports = SimpleNamespace(
-            ledger=ledger, pool=bed.pool, clock=SystemLater(), emit=facts.append
+            ledger=ledger,
+            standing=ledger.standing,
+            pool=bed.pool,
+            clock=SystemLater(),
+            emit=facts.append,
         )
         sweep_abandoned(ports, bed.loaded.policy)  # type: ignore[arg-type]
         assert ledger.abandoned_staging(SystemLater().now(), most=9) == []
