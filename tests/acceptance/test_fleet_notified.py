@@ -51,7 +51,8 @@ def test_a_ledger_that_is_away_is_notified_and_its_return(
 ) -> None:
     it = on(on_moto, own_server, own_server.url())
     agent = it.start("--config", str(with_hook(it)))
-    agent.logged("agent started")
+    it.ask_for("tree/", "tree")  # a start that the ledger fails ends: this one has begun to work
+    agent.logged("transfer done")
     own_server.shut_down(immediate=True)
     eventually(lambda: notified(it), within_s=90, what=lambda: agent.out[-2000:])
     agent.logged("nothing is received while the ledger does not see this agent", within_s=60)
