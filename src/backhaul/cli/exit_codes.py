@@ -119,8 +119,9 @@ EXIT_CODES: dict[str, dict[int, str]] = {
     "ledger check": {0: "sound", 65: "findings", **_LEDGER},
     "ledger migrate": {
         0: "migrated, or nothing was to be done",
+        69: "the ledger is locked or cannot be read",
         75: "an agent or command works on it",
-        **_LEDGER,
+        78: "configuration, or no ledger",
     },
     "ledger backup": {
         0: "copied",
