@@ -16,9 +16,10 @@ from backhaul import cli
 from backhaul.adapters.ledger import Owner, agent_lock, open_ledger, open_reader
 from backhaul.adapters.ledger.opening.moving import MovedLedger, move_ledger
 from backhaul.core.errors import BackhaulError, BadArgument, LedgerDamaged, LedgerLocked
+from backhaul.core.model import TransferState
 from backhaul.core.ports import MessageKey
 from backhaul.core.ports.ledger_place import PostgresUrl
-from tests.contract.test_ledger import KEY, begin
+from tests.contract.test_ledger import KEY, LANDING, begin, claim
 from tests.dashboard_ledger import filled
 from tests.ledger_places import SERVERS, ledger_place, statement
 
@@ -94,6 +95,31 @@ def test_the_agent_goes_on_with_what_was_begun_and_numbers_go_on(
         assert begin(ledger, "t2", MessageKey(queue="work", message_id="m-2")).transfer_id == "t2"
     numbers = [number for (number,) in statement(target, "SELECT number FROM journal")]
     assert len(numbers) == len(set(numbers)) > len(statement(source, "SELECT 1 FROM journal"))
+
+
+def test_long_siblings_that_a_killed_agent_owned_are_copied(
+    tmp_path: Path, target: PostgresUrl
+) -> None:
+    source = tmp_path / "from.db"
+    gone = replace(Owner.current("edge1"), start=1)
+    places = [LANDING.join(f"{'x' * 300}/hour={hour:02}") for hour in range(2)]
+    keys = [MessageKey(queue="work", message_id=f"m-{hour}") for hour in range(2)]
+    with closing(open_ledger(source, create=True, owner=gone)) as ledger:
+        before = []
+        for hour, place in enumerate(places):
+            begin(ledger, f"t{hour}", keys[hour])
+            before.append(claim(ledger, f"t{hour}", destination=place))
+    move(source, target)
+    assert move(source, target).was_there
+    with closing(open_ledger(target, create=False)) as ledger:
+        for hour, first in enumerate(before):
+            assert first is not None
+            again = begin(ledger, "new", keys[hour])
+            assert (again.transfer_id, again.is_takeover) == (f"t{hour}", True)
+            found = claim(ledger, f"t{hour}", destination=places[hour])
+            assert found is not None
+            assert found.epoch > first.epoch
+            ledger.fail(f"t{hour}", TransferState.WAITING, "E_X", "gives it up", NOW)
 
 
 def test_a_kill_leaves_nothing_and_the_next_try_copies_all_once(

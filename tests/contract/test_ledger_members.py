@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from backhaul.adapters.ledger import Owner, SqlLedger, open_ledger
@@ -15,8 +16,9 @@ from backhaul.adapters.ledger.postgres.engine import writing_engine
 from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
 from backhaul.adapters.ledger.postgres.member import AGENT, Member
 from backhaul.adapters.ledger.postgres.pulse import Pulse
+from backhaul.adapters.ledger.postgres.spans import span_of, spans_overlap
 from backhaul.adapters.ledger.postgres.upgrade import wait_for_nobody
-from backhaul.core.errors import DestinationBusy, FencedOff, LedgerLocked, OutageError
+from backhaul.core.errors import FencedOff, LedgerLocked, OutageError
 from backhaul.core.fleet.liveness import BEAT_S, DEAD_S, TRUST_S
 from backhaul.core.model import Limits
 from backhaul.core.ports import MessageKey
@@ -220,11 +222,44 @@ def test_overlapping_destinations_are_refused_by_the_database_itself(
     claimed = claim(one.ledger, "t1", destination=replace(DAY, path=first))
     assert claimed is not None
     if is_refused:
-        with pytest.raises(DestinationBusy, match="E_DST_BUSY"):
-            claim(two.ledger, "t2", destination=replace(DAY, path=second))
+        assert claim(two.ledger, "t2", destination=replace(DAY, path=second)) is None
+        assert begin(two.ledger, "new", KEY2).failures == 0
         assert one.ledger.intend("t1", claimed.epoch, [], T0)
     else:
         assert claim(two.ledger, "t2", destination=replace(DAY, path=second))
+
+
+def test_long_siblings_wait_for_one_that_works_and_not_for_one_that_is_gone(fleet: Fleet) -> None:
+    """The database takes them for one place: their paths begin with the same 240 characters."""
+    one, two = fleet.agent(ME), fleet.agent(ELSEWHERE)
+    places = [LANDING.join(f"{'x' * 300}/hour={hour:02}") for hour in range(3)]
+    begin(one.ledger, "t0", KEY)
+    begin(two.ledger, "t1", KEY2)
+    begin(one.ledger, "t2", MessageKey(queue="work", message_id="m-3"))
+    assert claim(one.ledger, "t0", destination=places[0])
+    assert claim(two.ledger, "t1", destination=places[1]) is None
+    assert claim(one.ledger, "t2", destination=places[2]) is None
+    fleet.go_on(two)  # the first is gone, and its message never comes back
+    assert claim(two.ledger, "t1", destination=places[1])
+
+
+def test_the_look_judges_by_the_spans_of_the_database(fleet: Fleet) -> None:
+    begin(fleet.agent(ME).ledger, "t1", KEY)
+    texts = ["", "a", "a/b", "a/b/c", "a/bc", "\u00e9" * 250, "\u00e9" * 251, "\U0001f600/x"]
+    texts += ["x" * size for size in range(150, 260)]
+    texts += [f"{'x' * size}/y" for size in range(150, 260)]
+    uris = [replace(DAY, path=f"/{text}").uri for text in texts] + ["file:///", "file:///x"]
+    with psycopg.connect(fleet.url.text) as connection, connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO destinations (uri, epoch) VALUES (%s, 1)", [(uri,) for uri in uris]
+        )
+        found = cursor.execute("SELECT uri, lower(span), upper(span) FROM destinations").fetchall()
+    assert {uri: (lower, upper) for uri, lower, upper in found} == {
+        uri: span_of(uri) for uri in uris
+    }
+    assert not spans_overlap(uris[0], "file:///x")
+    assert spans_overlap(uris[0], uris[1])
+    assert not spans_overlap(uris[2], uris[4])
 
 
 def test_commands_are_members_while_they_write(fleet: Fleet) -> None:

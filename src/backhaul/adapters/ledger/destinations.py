@@ -2,12 +2,14 @@
 
 A claim is one write-locked transaction: SELECT `_IN_THE_WAY`, which `_look` judges, then `_take`'s
 INSERT … ON CONFLICT (uri) DO UPDATE (`schema.put`), without a condition. `_IF_STILL_OWNER` is for
-`intend` and `finish` only.
+`intend` and `finish` only. A constraint of PostgreSQL, by which `_look` judges too, is the second
+defence: what it refuses is a destination that is not free.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +23,7 @@ from backhaul.adapters.ledger.schema import destinations, put
 from backhaul.adapters.ledger.schema import transfers as transfers_table
 from backhaul.adapters.ledger.session import WriteSession
 from backhaul.core.cost.egress import EgressCount
+from backhaul.core.errors import DestinationBusy
 from backhaul.core.model import Assignment, Location, TransferState
 from backhaul.core.objects import ManifestSum, PlannedObject, StagedObject
 from backhaul.core.ports import Claimed
@@ -74,7 +77,7 @@ class SqlDestinations(WriteSession):
     ) -> Claimed | None:
         self._database.require_keys(destination, ())
         self._database.require_keys(directory, first)
-        with self._transaction() as tx:
+        with suppress(DestinationBusy), self._transaction() as tx:
             transfer = self._mine(tx, transfer_id)
             is_taken, row, dead = self._look(tx, transfer_id, destination)
             if is_taken or self._is_full(tx, transfer_id, assignment):
@@ -115,19 +118,23 @@ class SqlDestinations(WriteSession):
                 values |= {**page, "plan_complete": is_complete, "markers": markers}
             transfers.move(tx, transfer_id, TransferState.STAGING, values)
             writing.start(tx, transfer, claimed.epoch, now, route=assignment.route)
-        return claimed
+            return claimed
+        return None
 
     def _look(
         self, tx: Connection, transfer_id: str, destination: Location
     ) -> tuple[bool, RowMapping | None, list[str]]:
-        """Whether a live transfer is in the way, the destination's own row, dead owners' URIs."""
+        """Whether a live transfer is in the way, the destination's own row, dead owners' URIs.
+
+        In the way is what this database does not let be owned beside the destination.
+        """
         own: RowMapping | None = None
         dead: list[str] = []
         for row in tx.execute(_IN_THE_WAY, {"of_uri": destination.uri}).mappings():
             rows.checked(row, destinations.c)
             if row["uri"] == destination.uri:
                 own = row
-            if row["owner_transfer"] in {None, transfer_id} or not rows.overlap(
+            if row["owner_transfer"] in {None, transfer_id} or not self._database.excludes(
                 rows.location(row["uri"]), destination
             ):
                 continue

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound, SQLAlchemyError
 
+from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.schema import WrongValue
 from backhaul.core.errors import BackhaulError, LedgerDamaged, PermanentError
 from backhaul.core.fleet.standing import Alone, Standing
@@ -55,6 +56,10 @@ class Database(ABC):
 
         What is read after it is what the writer before has committed.
         """
+
+    def excludes(self, one: Location, other: Location) -> bool:
+        """Whether no two transfers may own these at once: they overlap, or count as if they did."""
+        return rows.overlap(one, other)
 
     def least_epoch(self, connection: Connection) -> int:  # noqa: ARG002 - a file has one history
         """Of a claim in this transaction; above all that a lost server may have given."""

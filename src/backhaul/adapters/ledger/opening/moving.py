@@ -137,7 +137,12 @@ class _File:
                         f"{self.path} is in use by the process {owner}",
                         hint="wait until that command has ended, or stop it",
                     )
-                row[place] = f"{GONE}{owner}"
+                if table is destinations:
+                    # Free for the next claim, which gives a higher epoch: two that its agent owned
+                    # may be one too many for the database (`postgres.spans`).
+                    row[place] = row[names.index("owner_transfer")] = None
+                else:
+                    row[place] = f"{GONE}{owner}"
         return tuple(row)
 
 

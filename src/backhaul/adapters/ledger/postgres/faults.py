@@ -16,6 +16,7 @@ from sqlalchemy.exc import PendingRollbackError
 from backhaul.adapters.ledger.dialects.database import Database, ServerTransaction
 from backhaul.adapters.ledger.postgres import outcome
 from backhaul.adapters.ledger.postgres.moment import ServerMoment, current
+from backhaul.adapters.ledger.postgres.spans import spans_overlap
 from backhaul.core.errors import (
     BackhaulError,
     DestinationBusy,
@@ -28,6 +29,7 @@ from backhaul.core.ports.ledger_place import PostgresUrl
 
 if TYPE_CHECKING:
     from backhaul.adapters.ledger.postgres.member import Member
+    from backhaul.core.model import Location
 
 _AWAY = ("E_LEDGER_AWAY", "cannot be reached")
 _LOCKED = ("E_LEDGER_LOCKED", "stayed locked by another process")
@@ -103,6 +105,9 @@ class PostgresDatabase(Database):
         self._leaves = leaves
         self.name = str(url)
         self._waits_for_standby = False  # a COMMIT of this process, which keeps the lock
+
+    def excludes(self, one: Location, other: Location) -> bool:
+        return spans_overlap(one.uri, other.uri)
 
     def least_epoch(self, connection: Connection) -> int:
         return current(connection).least_epoch
