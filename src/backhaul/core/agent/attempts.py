@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from math import ceil
 
 from backhaul.core import facts
 from backhaul.core.agent.context import AgentContext
@@ -17,18 +16,19 @@ from backhaul.core.agent.dead_lettering import dead_letter
 from backhaul.core.agent.failures import fail, is_taken_over, refund
 from backhaul.core.agent.returning import hand_back, return_later
 from backhaul.core.agent.stopping import Stop
-from backhaul.core.agent.verdicts import BUSY, budget_of, in_time, known_end
+from backhaul.core.agent.verdicts import BUSY, budget_of, elsewhere_s, in_time, known_end
 from backhaul.core.backoff import hold_delay_s
 from backhaul.core.errors import (
     BackhaulError,
     BudgetUsedUp,
     OutageError,
     PermanentError,
+    RouteFull,
     RoutePaused,
 )
-from backhaul.core.model import Hold, Request, TransferState
+from backhaul.core.model import Assignment, Hold, Request, TransferState
 from backhaul.core.ports import AttemptStart, Message, MessageOrigin
-from backhaul.core.requests.admission import check_signature
+from backhaul.core.requests.admission import FULL_HERE_S, FULL_S, check_signature
 from backhaul.core.requests.content import Ignored, ObjectEvent, RecordBody
 from backhaul.core.requests.event_routes import request_of
 from backhaul.core.requests.records import Dead, MessageRecord, RecordOutcome, RouteWait
@@ -39,7 +39,6 @@ from backhaul.core.transfer.outages import WAIT_MOST_S
 from backhaul.core.transfer.outcome import Budget, Disposition, Verdict, after_failure
 
 BUSY_WAIT_S = 1.0
-ELSEWHERE_MOST_S = 900  # for a transfer that another process works on
 
 
 class RecordAttempts:
@@ -51,6 +50,9 @@ class RecordAttempts:
         self._record = record
         # Of the attempt under way; None until the ledger has counted it.
         self._start: AttemptStart | None = None
+        # In this delivery, for a place on its route: then the ledger knows that it is unfinished.
+        self._has_waited = context.full.back(message.message_id, record.number)
+        self._looks_at = ""  # the full route, of which this message reads the count
 
     def run(self) -> RecordOutcome | None:
         """Attempt until it has ended or failed; None when the message was returned to SQS."""
@@ -81,6 +83,11 @@ class RecordAttempts:
                     is_stopped = self._hold(verdict.error, tries, held_since_s)
                 case Disposition.WAIT if isinstance(verdict.error, RoutePaused):
                     return self._leave_paused(verdict.error)
+                case Disposition.WAIT if isinstance(verdict.error, RouteFull):
+                    outcome = self._leave_full(verdict.error)
+                    if outcome is not None:
+                        return outcome
+                    is_stopped = self._pause(BUSY_WAIT_S)
                 case Disposition.WAIT:
                     is_stopped = self._wait_for_others()
                 case _:
@@ -116,6 +123,11 @@ class RecordAttempts:
                 )
             )
             return Verdict(disposition=Disposition.DELETE)
+        if self._has_waited and isinstance(request, Request):
+            route = self._context.policy().route_for(request, queue=self._message.queue)
+            if route is not None and not self._context.full.may_look(route):
+                return Verdict(disposition=Disposition.WAIT, error=_full(route))
+            self._looks_at = route or ""
         self._start = start = self._begin(request)
         verdict = known_end(start, self._context.settings.retry)
         if verdict is not None:
@@ -199,9 +211,18 @@ class RecordAttempts:
             context.clock,
         )
         with context.stopper.changed:
-            if not context.gate.enter(job, start.transfer_id):
+            is_admitted = context.gate.enter(job, start.transfer_id)
+        if not is_admitted:
+            if not context.ports.standing.is_shared:
                 return Verdict(disposition=Disposition.WAIT)
+            # Another look costs a turn at the lock of all agents.
+            context.full.note_full(job.route, FULL_HERE_S)
+            return Verdict(disposition=Disposition.WAIT, error=_full(job.route))
+        has_run = False
         try:
+            if self._is_full(start, job):
+                return Verdict(disposition=Disposition.WAIT, error=_full(job.route))
+            has_run = True
             return Attempt(
                 ports=context.ports,
                 policy=context.policy,
@@ -214,6 +235,22 @@ class RecordAttempts:
         finally:
             with context.stopper.changed:
                 context.gate.leave(job)
+            if has_run:
+                context.full.note_free(job.route)  # there may be room now
+
+    def _is_full(self, start: AttemptStart, job: Assignment) -> bool:
+        """Whether the agents together fill the route: asked before S3 is, as the claim may be."""
+        full, route = self._context.full, job.route
+        if job.limits.in_flight is None or not self._context.ports.standing.is_shared:
+            return False
+        if self._looks_at != route and not full.may_look(route):
+            return True
+        if self._context.ports.ledger.is_full(start.transfer_id, job):
+            least_s, most_s = FULL_S
+            full.note_full(route, least_s + (most_s - least_s) * self._context.chance())
+            return True
+        full.note_free(route)
+        return False
 
     def _last_chance(self, verdict: Verdict) -> Verdict:
         """The verdict, or death while SQS still has the message; the ledger knows every death.
@@ -286,9 +323,33 @@ class RecordAttempts:
 
     def _elsewhere_s(self, owner: str | None) -> int:
         """How long to leave it to this owner: each receive is one of those that SQS allows."""
-        wait_s = self._context.ports.standing.elsewhere_s(owner)
-        times = self._context.times_elsewhere(self._message.message_id)
-        return min(ELSEWHERE_MOST_S, ceil(wait_s) << min(times, 8))
+        context, message = self._context, self._message
+        return elsewhere_s(
+            message,
+            context.queue.facts,
+            watch_s=context.ports.standing.elsewhere_s(owner),
+            times=context.times_elsewhere(message.message_id, owner),
+            timeout_s=context.settings.visibility_timeout_s,
+        )
+
+    def _leave_full(self, error: RouteFull) -> RecordOutcome | None:
+        """Leave the slot to other routes, unspent; None where too many did, or in a drain."""
+        context, message = self._context, self._message
+        if self._start is not None:
+            refund(context, self._start, TransferState.WAITING, error)
+            context.emit(
+                facts.TransferWaiting(
+                    transfer_id=self._transfer_id,
+                    destination=excerpt(message.body),
+                    retry_in_s=max(BUSY_WAIT_S, context.full.left_s(error.route)),
+                )
+            )
+        self._has_waited = True
+        if context.settings.drain or not context.full.leave(
+            message.message_id, self._record.number
+        ):
+            return None
+        return RecordOutcome(wait=RouteWait(route=error.route, is_full=True))
 
     def _leave_paused(self, error: RoutePaused) -> RecordOutcome:
         """Leave the slot until the route is resumed; nothing is spent."""
@@ -350,6 +411,14 @@ class RecordAttempts:
         if verdict.disposition is Disposition.DEAD:
             return dead_letter(context, message, dead)
         return RecordOutcome(retry_in_s=fail(context, start, message, error))
+
+
+def _full(route: str) -> RouteFull:
+    error = RouteFull(
+        "E_DST_BUSY", f"route {route} has as many transfers in flight as its limit allows"
+    )
+    error.route = route
+    return error
 
 
 def _origin(message: Message) -> MessageOrigin:
