@@ -275,6 +275,21 @@ def test_commands_are_members_while_they_write(fleet: Fleet) -> None:
     assert begin(agent.ledger, "new", KEY).is_takeover
 
 
+def test_a_process_that_has_watched_since_it_came_claims_what_a_dead_one_had(
+    fleet: Fleet,
+) -> None:
+    """As `copy` does, which is told of a busy destination before it can know better."""
+    gone = fleet.agent(ELSEWHERE)
+    begin(gone.ledger, "t1", KEY)
+    assert claim(gone.ledger, "t1")
+    new = fleet.agent(ME)
+    begin(new.ledger, "t2", KEY2)
+    assert claim(new.ledger, "t2") is None
+    fleet.go_on(new, seconds=new.member.watch_left_s)
+    assert new.member.watch_left_s == 0
+    assert claim(new.ledger, "t2")
+
+
 def test_a_schema_is_not_changed_under_those_who_write(fleet: Fleet) -> None:
     there = fleet.agent(ELSEWHERE)
     engine = writing_engine(fleet.url)

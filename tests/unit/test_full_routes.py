@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from backhaul.adapters.ledger import SqlLedger
+from backhaul.app.copy import run_transfer
 from backhaul.core import facts as events
 from backhaul.core.agent import context as context_module
+from backhaul.core.backoff import RetryPolicy
+from backhaul.core.errors import DestinationBusy
 from backhaul.core.fleet.standing import Alone
-from backhaul.core.model import Assignment, Limits
-from backhaul.core.ports import Ports
+from backhaul.core.model import Assignment, Limits, Request, Source
+from backhaul.core.ports import Claimed, Ports
 from backhaul.core.requests.admission import FULL_LOOK_S, FULL_PARKED_MOST, FULL_S, FullRoutes
+from backhaul.core.requests.policy import Policy
 from backhaul.testing.fakes import FakeClock
-from tests.world import World, eventually, route
+from tests.world import World, eventually, location, route
 
 
 class _Shared(Alone):
     is_shared = True
+
+
+class _New(_Shared):
+    """As a command is that has just begun: it has watched nobody yet."""
+
+    watch_left_s = 0.01
 
 
 class FleetWorld(World):
@@ -138,3 +149,35 @@ def test_what_is_left_elsewhere_is_counted_by_message_and_owner(
         assert times("m3", "edge2:a") == 0
         assert times("m1", "edge3:b") == 2, "what was met last is kept"
         assert times("m2", "edge2:a") == 0
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_copy_waits_once_to_see_whether_the_owner_of_its_destination_is_there(
+    world: FleetWorld, monkeypatch: pytest.MonkeyPatch, *, is_gone: bool
+) -> None:
+    claims: list[str] = []
+
+    def claim(self: SqlLedger, transfer_id: str, *args: Any, **named: Any) -> Claimed | None:
+        claims.append(transfer_id)
+        if not is_gone or len(claims) == 1:
+            new.watch_left_s = 0.01 if len(claims) == 1 else 0.0
+            return None
+        return real(self, transfer_id, *args, **named)
+
+    real, new = SqlLedger.claim, _New()
+    monkeypatch.setattr(SqlLedger, "claim", claim)
+    policy = Policy(routes=world.routes)
+    request = Request(source=Source(bucket="raw", key="b/1"), destination=location("/land/b"))
+    with world.process() as made:
+        ports = replace(made, standing=new)
+        job = policy.decide(request, sender_id=None)
+        if is_gone:
+            run_transfer(ports, policy, job, retry=RetryPolicy())
+        else:
+            with pytest.raises(DestinationBusy, match="E_DST_BUSY"):
+                run_transfer(ports, policy, job, retry=RetryPolicy())
+    (row,) = world.rows()
+    assert (len(claims), row.failures) == (2, 0 if is_gone else 1)
+    assert row.state.value == ("done" if is_gone else "dead")
+    (waiting,) = world.all_of(events.TransferWaiting)
+    assert waiting.retry_in_s == 0.01

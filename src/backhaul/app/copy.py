@@ -18,7 +18,7 @@ from backhaul.core.errors import (
     PermanentError,
     TakenOver,
 )
-from backhaul.core.facts import AttemptFailed, TransferProgress
+from backhaul.core.facts import AttemptFailed, TransferProgress, TransferWaiting
 from backhaul.core.model import Assignment, Request, TransferState
 from backhaul.core.ports import AttemptStart, Emit, MessageKey, Ports
 from backhaul.core.requests.policy import Policy
@@ -37,7 +37,8 @@ def run_copy(context: Context, request: Request, *, region: str, emit: Emit) -> 
 
     Raises:
         BackhaulError: Why the copy was given up. An outage or a busy destination is reported at
-            once: the command line does not wait for it.
+            once: the command line does not wait for it, except once for as long as it takes to see
+            whether those who share the ledger are still there.
     """
     job = context.policy.decide(request, sender_id=None)
     estimating = _Estimating(emit, context.settings.cost.price)
@@ -105,6 +106,11 @@ def run_transfer(
             error = verdict.error or _BUSY
             if isinstance(error, TakenOver):
                 raise error  # cancelled: it is dead in the ledger already
+            if verdict.disposition is Disposition.WAIT and error is _BUSY:
+                watch_s = ports.standing.watch_left_s
+                if watch_s > 0:
+                    _wait_for_watch(ports, begun, job, watch_s)
+                    continue
             if verdict.disposition is not Disposition.RETRY:
                 _give_up(ports, job, transfer_id, error)
                 raise error
@@ -117,6 +123,22 @@ def run_transfer(
         interrupted = PermanentError("E_INTERRUPTED", "interrupted")
         _give_up(ports, job, transfer_id, interrupted)
         raise
+
+
+def _wait_for_watch(ports: Ports, begun: AttemptStart, job: Assignment, watch_s: float) -> None:
+    """Who owns the destination may have died; a process that has just begun cannot know it yet."""
+    now = ports.clock.now()
+    ports.ledger.fail(
+        begun.transfer_id, TransferState.WAITING, _BUSY.code, _BUSY.message, now, refund=True
+    )
+    ports.emit(
+        TransferWaiting(
+            transfer_id=begun.transfer_id,
+            destination=job.request.destination.uri,
+            retry_in_s=watch_s,
+        )
+    )
+    threading.Event().wait(watch_s)
 
 
 def _attempt(

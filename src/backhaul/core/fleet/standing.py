@@ -31,6 +31,10 @@ class Standing(Protocol):
             FencedOff: They have.
         """
 
+    @property
+    def watch_left_s(self) -> float:
+        """Until this process, which is new, has noticed whoever of the others is gone."""
+
     def elsewhere_s(self, owner: str | None) -> float:
         """How long to leave a transfer alone that this owner works on, should it be gone."""
 
@@ -41,6 +45,7 @@ class Alone:
     is_shared = False
     is_leader = True
     is_fenced = False
+    watch_left_s = 0.0
 
     def require(self) -> None:
         """Always."""

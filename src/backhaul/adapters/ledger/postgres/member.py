@@ -19,7 +19,7 @@ from backhaul import __version__
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.postgres.pulse import IN_FORCE, LOCK_ROW, Pulse
 from backhaul.core.errors import BackhaulError, FencedOff, OutageError
-from backhaul.core.fleet.liveness import BEAT_S, TRUST_S, Liveness
+from backhaul.core.fleet.liveness import BEAT_S, DEAD_S, TRUST_S, Liveness
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -78,6 +78,7 @@ class Member:
         self._in_force: Mapping[str, str] = {}  # as of the lock that is held, or was last
         self._leader = ""
         self._is_fenced = False
+        self._joined_s = 0.0
         self._is_over = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -98,6 +99,7 @@ class Member:
                 # A process that was suspended in a transaction holds the lock, and not for long.
                 if error.code != "E_LEDGER_LOCKED" or not left:
                     raise
+        self._joined_s = self._clock()
         self.turn()
 
     def keep(self) -> None:
@@ -213,6 +215,10 @@ class Member:
                 hint="check that PostgreSQL runs and that this node reaches it; Backhaul goes on "
                 "by itself",
             )
+
+    @property
+    def watch_left_s(self) -> float:
+        return max(0.0, self._joined_s + DEAD_S + 2 * BEAT_S - self._clock())
 
     def elsewhere_s(self, owner: str | None) -> float:
         """The rest of the watch over it, and a beat of whoever judges it."""
