@@ -111,12 +111,7 @@ CALLS: tuple[NeededCall, ...] = (
     _call("SendMessage", "sqs:SendMessage", on=_REPLIES, why="replies"),
     _call("SendMessageBatch", "sqs:SendMessage", on=_REPLIES, why="up to ten replies at once"),
     _call("Publish", "sns:Publish", on=_TOPIC, why="replies"),
-    _call(
-        "AssumeRole",
-        "sts:AssumeRole",
-        on=CalledOn.ROLE,
-        why="a role that may send replies, or work a queue",
-    ),
+    _call("AssumeRole", "sts:AssumeRole", on=CalledOn.ROLE, why="a role for replies or a queue"),
     _call("ListObjectsV2", "s3:ListBucket", on=_BUCKET, why="the plan of a transfer"),
     # A condition on the prefix refuses it, and S3 names the bucket's region in the refusal, too.
     _call("HeadBucket", on=_BUCKET, why="the bucket's region"),
@@ -172,7 +167,11 @@ CALLS: tuple[NeededCall, ...] = (
         why="the redrive policy names the dead-letter queue",
     ),
     _call(
-        "SendMessage", "sqs:SendMessage", on=_QUEUE, by=_OPERATOR, why="dlq redrive, retry, send"
+        "SendMessage",
+        "sqs:SendMessage",
+        on=_QUEUE,
+        by=_OPERATOR,
+        why="dlq redrive, retry, send, reconcile --send",
     ),
     # STS answers every key that is valid.
     _call("GetCallerIdentity", on=CalledOn.ACCOUNT, by=_DOCTOR, why="whose keys these are"),
@@ -202,7 +201,8 @@ class QueueAccess:
         partition: `aws`, `aws-cn`, `aws-us-gov`: the first part of ARNs after `arn`.
         dead_letter: Name of the dead-letter queue; None: there is none.
         kms_key: ARN of the key that encrypts the queue; None: no key of KMS.
-        dead_letter_kms_key: That of the dead-letter queue. role: ARN of a role with these rights.
+        dead_letter_kms_key: That of the dead-letter queue.
+        role: ARN of a role with these rights.
     """
 
     name: str

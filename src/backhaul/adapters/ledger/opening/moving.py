@@ -36,7 +36,7 @@ from backhaul.core.ports.ledger_place import PostgresUrl
 
 ROWS_AT_ONCE = 1000  # read into memory
 GONE = "gone/"  # before the text of an owner whose process is of no member
-_SEAT_ROWS = frozenset({LOCK_ROW, LEADER_ROW, LINEAGE_ROW})  # of `meta`: the database's own
+_SERVER_ROWS = frozenset({LOCK_ROW, LEADER_ROW, LINEAGE_ROW})  # of `meta`: the database's own
 # What a process works on, and how a row shows that it still does.
 _WORKED_ON = {transfers.name: "finished_at", destinations.name: "owner_transfer"}
 # A row may wait for the file longer than a transaction of an agent may.
@@ -118,7 +118,7 @@ class _File:
         with mapped(self.path, is_reader=True):
             for rows in self._connection.execute(_plain(table)).partitions(ROWS_AT_ONCE):
                 for row in rows:
-                    if _is_of_the_seat(table, row):
+                    if _is_of_the_server(table, row):
                         continue
                     yield self._left(
                         table, columns, [_value(*of) for of in zip(columns, row, strict=True)]
@@ -162,7 +162,7 @@ def _move(
 ) -> MovedLedger:
     if any(tx.execute(select(one).limit(1)).first() for one in _tables() if one is not meta):
         return _found(file, tx, target, progress)
-    tx.execute(delete(meta).where(meta.c.name.not_in(_SEAT_ROWS)))
+    tx.execute(delete(meta).where(meta.c.name.not_in(_SERVER_ROWS)))
     sums = {}
     for table in _tables():
         progress(table.name)
@@ -229,7 +229,7 @@ def _stored(tx: Connection, table: Table) -> Iterator[Row]:
     with _driver(tx).cursor(name="copied") as cursor:
         cursor.itersize = ROWS_AT_ONCE
         for row in cursor.execute(query):
-            if not _is_of_the_seat(table, row):
+            if not _is_of_the_server(table, row):
                 yield tuple(row)
 
 
@@ -240,8 +240,8 @@ def _driver(tx: Connection) -> psycopg.Connection[Any]:
     return found
 
 
-def _is_of_the_seat(table: Table, row: Sequence[Any]) -> bool:
-    return table is meta and row[0] in _SEAT_ROWS
+def _is_of_the_server(table: Table, row: Sequence[Any]) -> bool:
+    return table is meta and row[0] in _SERVER_ROWS
 
 
 def _plain(table: Table) -> Any:
