@@ -93,7 +93,6 @@ def test_killed_agent_is_followed_at_once_by_another_on_the_same_node(it: Instal
     agent = it.start()
     agent.logged("message received")
     agent.kill()
-    time.sleep(2)  # its last poll may outlive it in the server, and would swallow the next message
     it.ask_for("tree/", "day=03")
     agent = it.start()
     eventually(lambda: arrived(it, "day=03"), within_s=60, what="the next message arrived")
