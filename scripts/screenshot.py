@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "dashboard.png"
 WIDTH, HEIGHT = 1440, 900
-MOST_BYTES = 200_000
+MOST_BYTES = 300_000
 WAIT_S = 300.0
 LINK = re.compile(r"The dashboard: (\S+)")
 # Two transfers under way, one of them half done and with a time left, and a dead one.

@@ -134,6 +134,7 @@ def test_a_queue_that_is_not_there_or_denied_holds_up_no_other(
     two.ask_second("p/a", "second")
     agent.logged("queue opened", times=2)
     agent.logged("transfer done", times=2)
+    eventually(lambda: two.left() == (0, 0))
 
     # It is denied under way: its message stays, and the other queue goes on.
     def deny(answer: Answer) -> None:

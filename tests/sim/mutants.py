@@ -775,7 +775,7 @@ def reports_stop_at_the_first_failure(patch: Patch) -> None:
     _around(patch, Reporter, "turn", turn)
 
 
-@mutant("sums and the number of the last line in them are one commit", 140)
+@mutant("sums and the number of the last line in them are one commit", 466)
 def sums_of_a_lost_answer_count_again(patch: Patch) -> None:
     def sum_activity(original: Any, self: Any, **named: Any) -> Any:
         before = self._file.summed_to
