@@ -25,6 +25,7 @@ class Witness(threading.Thread):
 
     Attributes:
         wrong: What no reader may ever see; empty when all is well.
+        again: Files of which the same state was written a second time.
         blind: Looks that HDFS did not answer.
     """
 
@@ -52,6 +53,7 @@ class Witness(threading.Thread):
         self._is_over = threading.Event()
         self.looks = self.reads = self.blind = 0
         self.wrong: list[str] = []
+        self.again: list[str] = []
 
     def __enter__(self) -> Self:
         self.start()
@@ -96,15 +98,16 @@ class Witness(threading.Thread):
 
     def _look_at_tree(self, name: str) -> None:
         wanted = self._trees[name]
-        found = {
-            one.path.removeprefix(f"{self._path}/{name}/"): one.length
-            for one in self._client.list_status(f"{self._path}/{name}")
-            if not one.isdir
-        }
+        listed = [one for one in self._client.list_status(f"{self._path}/{name}") if not one.isdir]
+        found = {one.path.removeprefix(f"{self._path}/{name}/"): one.length for one in listed}
         if {path: len(data) for path, data in wanted.items()} != found:
             self._say(f"{name}: {len(found)} files of {len(wanted)}")
             return
         self._newest[name] = 0
+        now = sum(found.values()), max(one.modification_time for one in listed)
+        if self._last.setdefault(name, now) != now:
+            self._last[name] = now
+            self.again.append(name)
         one = self._chance.choice(sorted(found))
         if self._read(f"{name}/{one}") != wanted[one]:
             self._say(f"{name}/{one}: wrong bytes")
@@ -122,7 +125,11 @@ class Witness(threading.Thread):
                 if name in self._newest:
                     self._say(f"{name} is gone again")
             elif found[name] != self._last.get(name):
+                before = self._newest.get(name)
                 self._look_at_file(name)
+                # The time of writing: a rename keeps it.
+                if name in self._last and before == self._newest.get(name):
+                    self.again.append(name)
                 self._last[name] = found[name]
 
     def _look_at_file(self, name: str) -> None:

@@ -43,6 +43,7 @@ class Found:
         queued: Messages that are still on the queue, visible or not.
         seen: What the witness saw that no reader may ever see.
         has_one_ledger: All agents of the round shared one.
+        has_lost_commits: The ledger forgot its last commits: it may lack what it knew.
     """
 
     rows: Sequence[tuple[str, str, str | None]]
@@ -51,6 +52,7 @@ class Found:
     queued: int
     seen: Sequence[str] = ()
     has_one_ledger: bool = True
+    has_lost_commits: bool = False
 
 
 def violations(sent: Sequence[Sent], found: Found) -> list[str]:
@@ -79,12 +81,13 @@ def _of_message(one: Sent, states: Sequence[str], letters: int, found: Found) ->
         wrong.append(f"S3 {one.what}: {len(states)} rows of one message")
     unfinished = [state for state in states if state not in DONE | {"dead"}]
     # Deleted from the queue and not ended in the ledger, unless another ledger ended it.
-    if unfinished and (found.has_one_ledger or not (is_done or letters)):
+    is_known = found.has_one_ledger and not found.has_lost_commits
+    if unfinished and (is_known or not (is_done or letters)):
         wrong.append(f"S1 {one.what}: gone from the queue, and the ledger says {unfinished}")
     if one.is_healthy:
         if letters or "dead" in states:
             wrong.append(f"E1 {one.what}: healthy, and dead {states} with {letters} letters")
-        elif not is_done:
+        elif not is_done and (states or not found.has_lost_commits):
             wrong.append(f"S1 {one.what}: lost; the ledger says {states or 'nothing'}")
     elif not letters:
         wrong.append(f"S1 {one.what}: cannot be done, and there is no dead letter; {states}")

@@ -83,7 +83,7 @@ def _weight(name: str) -> int:
     return 1 if name == "queue.extend" else 10  # the agent has to work for 20 s
 
 
-def _point(it: Round, names: dict[str, str], action: str) -> str:
+def point_of(it: Round, names: dict[str, str], action: str) -> str:
     return _points(it, names, action)[-1]
 
 
@@ -159,7 +159,7 @@ def kill_agent_anytime(it: Round) -> None:
 
 @fault("kill-worker-point")
 def kill_worker_point(it: Round) -> None:
-    point = _point(it, WORKER, "kill")
+    point = point_of(it, WORKER, "kill")
     it.start(point)
     if it.wait_for(it.mark.exists):
         it.verdict.crashes += 1
@@ -215,7 +215,7 @@ def _finish(it: Round) -> None:
 @fault("zombie-worker")
 def zombie_worker(it: Round) -> None:
     """A worker stands still, its agent dies, another takes over; then the worker goes on."""
-    point = _point(it, WORKER, "stop")
+    point = point_of(it, WORKER, "stop")
     it.start(point)
     if not it.wait_for(it.mark.exists):
         it.tell(f"({point} not reached)")
@@ -261,7 +261,7 @@ def pause_agent(it: Round) -> None:
 @fault("pause-worker")
 def pause_worker(it: Round) -> None:
     """A worker stands still for longer than a stall may last: it is replaced."""
-    point = _point(it, WORKER, "stop")
+    point = point_of(it, WORKER, "stop")
     it.start(point)
     if it.wait_for(it.mark.exists):
         it.verdict.struck += 1

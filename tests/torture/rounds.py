@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from tests.acceptance.installation import Running, eventually
 from tests.acceptance.landing import HdfsLanding
@@ -76,6 +77,7 @@ class Round:
         self.sent: list[Sent] = []
         self.bodies: dict[str, str] = {}
         self.has_one_ledger = True
+        self.has_lost_commits = False
         self.homes = [self.it.home]
         self.agent: Running | None = None
         self.is_over = False
@@ -86,6 +88,7 @@ class Round:
         self.tree = {f"p{n:02}": data.randbytes(data.randint(1, 4000)) for n in range(TREE_FILES)}
         self.big = data.randbytes(BIG_BYTES)
         self.more = {f"more/k{n}": data.randbytes(data.randint(0, 9000)) for n in range(MORE)}
+        self.applied_again: list[str] = []
         self._further = list(self.more.items())
         self.moving = (data.randbytes(3000), data.randbytes(2500))
         self._moved_at_s = 0.0
@@ -245,6 +248,11 @@ class Round:
         self._seen = [
             what if what.startswith("S4") else f"a reader saw {what}" for what in witness.wrong
         ]
+        self.applied_again = witness.again
+
+    def rows(self) -> list[tuple[str, str, str | None]]:
+        """Message id, state and code of each transfer in all ledgers of the round."""
+        return [row for home in self.homes for row in _rows(home)]
 
     def judge(self) -> None:
         letters = [self.bodies.get(one["body"], one["body"]) for one in self.it.dead_letters()]
@@ -255,12 +263,13 @@ class Round:
             self.tell(f"{len(staging)} files left to the sweep")
         visible, hidden = self.it.counts()
         found = Found(
-            rows=[row for home in self.homes for row in _rows(home)],
+            rows=self.rows(),
             dead=letters,
             visible={k: v for k, v in files.items() if ".backhaul" not in k},
             queued=visible + hidden,
             seen=self._seen,
             has_one_ledger=self.has_one_ledger,
+            has_lost_commits=self.has_lost_commits,
         )
         self.verdict.wrong += violations(self.sent, found)
 
@@ -306,10 +315,22 @@ def _rows(home: Path) -> list[tuple[str, str, str | None]]:
         connection.close()
 
 
+Tormented = TypeVar("Tormented", bound=Round)
+
+
 def run_round(servers: Servers, seed: int, name: str, torment: Callable[[Round], None]) -> Verdict:
-    """One round from its seed."""
+    """One round of one agent, from its seed."""
+    return judged(Round(servers, seed, name, name=name_of(seed)), torment)
+
+
+def name_of(seed: int) -> str:
+    """Of a round's queue, bucket and directories; a seed may come again."""
+    return f"torture-{seed}-{time.monotonic_ns() % 10**9}"
+
+
+def judged(it: Tormented, torment: Callable[[Tormented], None]) -> Verdict:
+    """Run it to its end."""
     began_s = time.monotonic()
-    it = Round(servers, seed, name, name=f"torture-{seed}-{time.monotonic_ns() % 10**9}")
     try:
         with it.watched():
             it.send_all()
@@ -321,7 +342,7 @@ def run_round(servers: Servers, seed: int, name: str, torment: Callable[[Round],
     except (AssertionError, OSError, subprocess.SubprocessError) as error:
         it.verdict.wrong.append(f"L1 {type(error).__name__}: {error}"[:3000])
     finally:
-        servers.be_honest()
+        it.servers.be_honest()
         it.verdict.seconds = time.monotonic() - began_s
         it.clean_up()
     return it.verdict

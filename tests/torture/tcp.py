@@ -15,14 +15,16 @@ class TcpProxy:
     """In front of one port of 127.0.0.1, on a port of its own. Use it as a context manager.
 
     Attributes:
+        behind: Where new connections go; changed, it is a name that now means another server.
         cuts: Connections that `cut` ended, and those that `refuse` turned away.
     """
 
     def __init__(self, port: int) -> None:
-        self._behind = port
+        self.behind = port
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port: int = self._listener.getsockname()[1]
         self._open: set[socket.socket] = set()
+        self._forgotten: frozenset[socket.socket] = frozenset()
         self._lock = threading.Lock()
         self._passing = threading.Event()
         self._passing.set()
@@ -60,6 +62,11 @@ class TcpProxy:
         """Pass nothing on, either way, and end nothing: a firewall that forgot the connection."""
         self._passing.clear()
 
+    def forget(self) -> None:
+        """What is open hears nothing more, either way, until it is cut; new connections pass."""
+        with self._lock:
+            self._forgotten = frozenset(self._open)
+
     def delay(self, seconds: float) -> None:
         """Each piece waits this long."""
         self._delay_s = seconds
@@ -73,6 +80,7 @@ class TcpProxy:
         """End every connection where it is, in the middle of whatever it carries."""
         with self._lock:
             opened, self._open = list(self._open), set()
+            self._forgotten = frozenset()
         self.cuts += len(opened) // 2
         for each in opened:
             reset(each)
@@ -93,7 +101,7 @@ class TcpProxy:
 
     def _serve(self, client: socket.socket) -> None:
         try:
-            server = socket.create_connection(("127.0.0.1", self._behind))
+            server = socket.create_connection(("127.0.0.1", self.behind))
         except OSError:
             reset(client)
             return
@@ -116,8 +124,11 @@ class TcpProxy:
                 self._passing.wait()
                 if self._delay_s:
                     self._is_over.wait(self._delay_s)
-                self._pass(source, sink, data)
+                if source not in self._forgotten:
+                    self._pass(source, sink, data)
             self._passing.wait()
+            if source in self._forgotten:
+                return
             sink.shutdown(socket.SHUT_WR)
             return
         # A reset on one side is one on the other.

@@ -14,6 +14,11 @@ where to strike and how, such as `ledger.finish:after:1:kill`:
 
 `TORTURE_CLOCK` is a file with the seconds that the clock is off, read at each look. It is the
 agent's own clock, `SystemClock.now`: what signs requests for AWS keeps the right time.
+
+`TORTURE_LEASE` is a factor for all times by which agents on one ledger judge each other dead.
+
+`TORTURE_NODE` names the process's node: agents of other nodes cannot see by the kernel of this
+machine that it is gone, as if each were on a host of its own.
 """
 
 from __future__ import annotations
@@ -61,6 +66,7 @@ WORKER = {
     "writer.write": f"{_WRITER}.write",
     "writer.close": f"{_WRITER}.close",
 }
+_LEASE = "backhaul.core.fleet.liveness:BEAT_S,DEAD_S,GAP_S,TRUST_S"
 METHODS = {**AGENT, **WORKER}
 
 
@@ -116,11 +122,16 @@ class Point:
 
 
 class Finder:
-    """Loads one module as Python does, then wraps its method."""
+    """Loads one module as Python does, then wraps its method, or whatever else it has.
 
-    def __init__(self, place: str, wrapped: Callable[[Callable[..., Any]], Any]) -> None:
+    Args:
+        place: `module:Class.method`, or `module:name`; several of one module between commas.
+    """
+
+    def __init__(self, place: str, wrapped: Callable[[Any], Any]) -> None:
         self._wrapped = wrapped
-        self._module, _, self._path = place.partition(":")
+        self._module, _, paths = place.partition(":")
+        self._paths = paths.split(",")
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -134,9 +145,10 @@ class Finder:
 
         def load_and_wrap(module: ModuleType) -> None:
             load(module)
-            owner, _, method = self._path.partition(".")
-            kind = getattr(module, owner)
-            setattr(kind, method, self._wrapped(getattr(kind, method)))
+            for each in self._paths:
+                owner, _, name = each.rpartition(".")
+                holder = getattr(module, owner) if owner else module
+                setattr(holder, name, self._wrapped(getattr(holder, name)))
 
         spec.loader.exec_module = load_and_wrap  # type: ignore[method-assign]
         return spec
@@ -153,8 +165,24 @@ def stepping(now: Callable[..., Any]) -> Callable[..., Any]:
     return with_step
 
 
+def shortened(seconds: float) -> float:
+    """One of the times in `_LEASE`."""
+    return seconds * float(os.environ["TORTURE_LEASE"])
+
+
+def on_its_node(namespace: Callable[..., str]) -> Callable[..., str]:
+    """Of process numbers, of this node alone."""
+    return lambda: f"{namespace()}-{os.environ['TORTURE_NODE']}"
+
+
 if "TORTURE_POINT" in os.environ:
     point = Point(os.environ["TORTURE_POINT"], os.environ["TORTURE_MARK"])
     sys.meta_path.insert(0, Finder(METHODS[point.name], point.wrapped))
 if "TORTURE_CLOCK" in os.environ:
     sys.meta_path.insert(0, Finder("backhaul.adapters.system.clock:SystemClock.now", stepping))
+if "TORTURE_LEASE" in os.environ:
+    sys.meta_path.insert(0, Finder(_LEASE, shortened))
+if "TORTURE_NODE" in os.environ:
+    sys.meta_path.insert(
+        0, Finder("backhaul.adapters.ledger.postgres.member:_namespace", on_its_node)
+    )

@@ -1,0 +1,274 @@
+"""What is done to a fleet, by name; see `faults` for those of one agent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import psutil
+
+from tests.acceptance.installation import eventually
+from tests.lost_commits import Loss
+from tests.torture.faults import point_of
+from tests.torture.fleet import FleetRound, Node
+from tests.torture.points.sitecustomize import AGENT
+
+FLEET_FAULTS: dict[str, Callable[[FleetRound], None]] = {}
+FLEET_WEIGHTS = {"fleet-calm": 1}
+
+
+def fault(name: str) -> Callable[[Callable[[FleetRound], None]], Callable[[FleetRound], None]]:
+    def named(function: Callable[[FleetRound], None]) -> Callable[[FleetRound], None]:
+        FLEET_FAULTS[name] = function
+        return function
+
+    return named
+
+
+def _soon(it: FleetRound, most_s: float = 1.5) -> None:
+    time.sleep(it.chance.random() * most_s)
+
+
+def _beyond_the_lease(it: FleetRound) -> float:
+    return it.dead_s * (1.0 + it.chance.random() * 0.5)
+
+
+def _meanwhile(it: FleetRound, seconds: float) -> None:
+    """The others go on: there is more to do, the object that changes does, and messages return."""
+    it.send_more()
+    it.move()
+    if it.chance.random() < 0.5:
+        it.servers.show_again(it.it, is_any_alive=True)
+    it.let_pass(seconds)
+
+
+@fault("fleet-calm")
+def calm(it: FleetRound) -> None:
+    it.start_all()
+    it.tell("let alone")
+
+
+# ---------------------------------------------------------------- kill -9
+
+
+@fault("node-killed")
+def node_killed(it: FleetRound) -> None:
+    """One or two nodes, at any moment; they come back soon, or after the others judged them."""
+    it.start_all()
+    for _ in range(it.chance.randint(1, 2)):
+        _soon(it)
+        node = it.a_node()
+        if node.is_down:
+            continue
+        it.kill_node(node)
+        it.verdict.struck += 1
+        down_s = it.chance.choice((0.0, 1.0, _beyond_the_lease(it)))
+        it.tell(f"node {node.number} killed for {down_s:.0f} s")
+        _meanwhile(it, down_s)
+        if it.chance.random() < 0.7:
+            it.start_node(node)
+
+
+@fault("node-killed-at-point")
+def node_killed_atpoint_of(it: FleetRound) -> None:
+    """Each of two nodes kills itself before or after a call to queue, ledger or worker."""
+    points = {f"node_{n}": point_of(it, AGENT, "kill") for n in it.chance.sample(range(3), 2)}
+    it.start_all(**points)
+    struck = [node for node in it.nodes if f"node_{node.number}" in points]
+    it.send_more()
+    it.wait_for(lambda: not any(node.agent.is_alive for node in struck))
+    for node in struck:
+        point = points[f"node_{node.number}"]
+        if node.agent.is_alive:
+            it.tell(f"({point} not reached)")
+        else:
+            it.verdict.struck += 1
+            it.verdict.crashes += 1
+            it.tell(point)
+    _meanwhile(it, it.chance.choice((0.0, _beyond_the_lease(it))))
+
+
+# ---------------------------------------------------------------- pauses beyond the lease
+
+
+def _send(node: Node, number: signal.Signals, *, workers: bool) -> None:
+    """To the agent, and to its workers if asked."""
+    pids = [node.agent.pid, *(one.pid for one in node.agent.workers() if workers)]
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+            os.kill(pid, number)
+
+
+def _paused(it: FleetRound, node: Node, what: str) -> None:
+    """It is stopped until the others have judged it, and then goes on."""
+    pause_s = _beyond_the_lease(it)
+    is_whole = it.chance.random() < 0.5
+    _send(node, signal.SIGSTOP, workers=is_whole)
+    it.verdict.struck += 1
+    it.tell(f"node {node.number} paused {what} {pause_s:.0f} s{'' if is_whole else ', alone'}")
+    try:
+        _meanwhile(it, pause_s)
+    finally:
+        _send(node, signal.SIGCONT, workers=True)
+    it.let_pass(2.0)
+
+
+@fault("node-paused")
+def node_paused(it: FleetRound) -> None:
+    it.start_all()
+    _soon(it)
+    _paused(it, it.a_node(), "anytime")
+
+
+@fault("node-paused-at-point")
+def node_paused_atpoint_of(it: FleetRound) -> None:
+    point = point_of(it, AGENT, "stop")
+    it.start_all(node_0=point)
+    node = it.nodes[0]
+    assert node.mark is not None
+    it.send_more()
+    if it.wait_for(node.mark.exists):
+        _paused(it, node, point)
+    else:
+        it.tell(f"({point} not reached)")
+
+
+# ---------------------------------------------------------------- between node and ledger
+
+
+@fault("ledger-cut")
+def ledger_cut(it: FleetRound) -> None:
+    """Connections are reset, again and again; of any node."""
+    it.start_all()
+    times = it.chance.randint(3, 12)
+    for _ in range(times):
+        it.chance.choice(it.nodes).way.cut()
+        _soon(it, 0.6)
+        it.send_more()
+    it.verdict.struck += 1
+    it.tell(f"cut {times} times")
+
+
+@fault("ledger-refused")
+def ledger_refused(it: FleetRound) -> None:
+    """One node does not reach the ledger until the others have judged it."""
+    it.start_all()
+    _soon(it)
+    node = it.a_node()
+    node.way.refuse()
+    it.verdict.struck += 1
+    it.tell(f"node {node.number} cut off")
+    _meanwhile(it, _beyond_the_lease(it))
+    node.way.be_honest()
+
+
+@fault("ledger-stalled")
+def ledger_stalled(it: FleetRound) -> None:
+    """Nothing passes between one node and the ledger beyond the lease; then all of it does."""
+    it.start_all()
+    _soon(it)
+    node = it.a_node()
+    node.way.stall()
+    it.verdict.struck += 1
+    it.tell(f"node {node.number} stalled")
+    _meanwhile(it, _beyond_the_lease(it))
+    node.way.be_honest()
+
+
+@fault("ledger-half-open")
+def ledger_half_open(it: FleetRound) -> None:
+    """The connections of one node are silent and never end; new ones pass."""
+    it.start_all()
+    _soon(it)
+    node = it.a_node()
+    node.way.forget()
+    it.verdict.struck += 1
+    it.tell(f"node {node.number} half open")
+    _meanwhile(it, _beyond_the_lease(it))
+    if it.chance.random() < 0.5:
+        node.way.cut()
+
+
+@fault("commit-lost")
+def commit_lost(it: FleetRound) -> None:
+    """COMMITs, or the answers to them, are lost; of any node."""
+    it.start_all()
+    for _ in range(it.chance.randint(2, 5)):
+        way, how = it.a_node().way, it.chance.choice(list(Loss))
+        before = way.lost
+        way.lose(how)
+        it.send_more()
+        if it.wait_for(lambda way=way, before=before: way.lost > before):  # type: ignore[misc]
+            it.verdict.struck += 1
+            it.tell(how.name.lower())
+        _soon(it, 0.5)
+
+
+# ---------------------------------------------------------------- the database
+
+
+@fault("database-restart")
+def database_restart(it: FleetRound) -> None:
+    """It crashes, is shut down or killed, and comes back soon or after a while."""
+    it.start_all()
+    _soon(it)
+    database = it.servers.database
+    how = it.chance.choice(("shut down", "crashed", "killed"))
+    away_s = it.chance.choice((0.0, 1.0, _beyond_the_lease(it)))
+    if how == "killed":
+        database.kill()
+    else:
+        database.shut_down(immediate=how == "crashed")
+    it.verdict.struck += 1
+    it.tell(f"database {how} for {away_s:.0f} s")
+    try:
+        it.send_more()
+        it.move()
+        it.let_pass(away_s)
+    finally:
+        database.start()
+
+
+@fault("failover")
+def failover(it: FleetRound) -> None:
+    """The primary is killed, and a standby that has all its commits is promoted."""
+    standby = it.servers.standby()
+    primary = it.servers.database
+    primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
+    primary.sql("SELECT pg_reload_conf()")
+    eventually(
+        lambda: primary.sql("SELECT sync_state FROM pg_stat_replication") == "sync",
+        within_s=30,
+        what="the standby has all",
+    )
+    it.start_all()
+    _soon(it)
+    primary.kill()
+    it.verdict.struck += 1
+    it.tell("failover, nothing lost")
+    it.send_more()
+    it.let_pass(it.chance.choice((0.0, 1.0)))
+    it.servers.fail_over_to(standby)
+    it.move()
+
+
+@fault("failover-behind")
+def failover_behind(it: FleetRound) -> None:
+    """The standby lacks the last commits when it is promoted."""
+    it.has_lost_commits = True
+    standby = it.servers.standby()
+    it.start_all()
+    _soon(it)
+    standby.stop_receiving()
+    lost_s = it.chance.random() * 2
+    it.send_more()
+    it.let_pass(lost_s)
+    it.servers.database.kill()
+    it.verdict.struck += 1
+    it.tell(f"failover, commits of {lost_s:.1f} s lost")
+    standby.forget_unreceived()
+    it.servers.fail_over_to(standby)
+    it.move()
