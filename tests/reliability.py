@@ -3,6 +3,7 @@
     python -m tests.reliability                             writes the page
     python -m tests.reliability --results build/junit.xml   takes in what `./dev test` left, first
     python -m tests.reliability --torture build/torture.jsonl   what `./dev torture` left
+    python -m tests.reliability --fleet build/fleet.jsonl   what `./dev torture --fleet` left
     python -m tests.reliability --tests                     names the tests, for pytest
 
 The rows are in `tests/reliability_rows.py`, the results in `tests/data/results.json`: each with the
@@ -42,7 +43,7 @@ ledger, in one thread. A seed decides who goes on at each call, which calls fail
 effect and lose their answer, and which agent dies or is paused. After each step a checker that
 sees everything checks whether data was lost, half visible or replaced by something older.
 `./dev prove --machine N` lets Hypothesis put the same troubles together, and shortens what it finds.
-`./dev torture` strikes the real agent on real servers. Where one process talks to another, the
+`./dev torture` strikes the real agent on real servers, `./dev torture --fleet` three of them. Where one process talks to another, the
 [last table](#borders-between-processes) names what tests the orders in which messages can come; the
 pipe between agent and worker has a model of both its ends, in `tests/wire`.
 
@@ -163,6 +164,9 @@ def main() -> int:
     parser.add_argument(
         "--torture", type=Path, nargs="+", metavar="JSONL", help="rounds; they replace the old"
     )
+    parser.add_argument(
+        "--fleet", type=Path, nargs="+", metavar="JSONL", help="the same of rounds with --fleet"
+    )
     parser.add_argument("--tests", action="store_true", help="name the tests, and write nothing")
     chosen = parser.parse_args()
     if chosen.tests:
@@ -170,10 +174,12 @@ def main() -> int:
         return 0
     if chosen.results is not None:
         take_in(chosen.results)
+    # The program that was tormented, not the tests around it.
+    commit = _git("log", "-1", "--format=%h", "--abbrev=10", "--", "src")
+    if chosen.fleet:
+        reliability_runs.take_in_fleet(chosen.fleet, commit=commit)
     if chosen.torture:
         day = datetime.now(UTC).date().isoformat()
-        # The program that was tormented, not the tests around it.
-        commit = _git("log", "-1", "--format=%h", "--abbrev=10", "--", "src")
         reliability_runs.take_in(chosen.torture, day=day, commit=commit)
     PAGE.write_text(page(), "utf-8")
     return 0

@@ -721,6 +721,12 @@ SECTIONS = (
 
 NOT_HERE = (
     "YARN: `tests/yarn` has its own tests, and this page no rows.",
-    "An agent on another host counts as alive for ever: its transfers wait for it.",
-    "PostgreSQL: `tests/acceptance/test_ledger_on_postgres.py` is about it, and this page is not.",
+    (
+        "With a ledger in a file an agent on another host counts as alive for ever: its transfers "
+        "wait for it."
+    ),
+    (
+        "PostgreSQL has a few rows here; `tests/acceptance/test_ledger_on_postgres.py` and "
+        "`test_fleet.py` have the others."
+    ),
 )

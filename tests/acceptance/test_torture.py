@@ -1,4 +1,7 @@
-"""A little of `./dev torture` on every push: each kind of fault that is quick, by its seed."""
+"""A little of `./dev torture` on every push: each kind of fault that is quick, by its seed.
+
+Those of a fleet take half a minute and more: `./dev prove --long` runs them, one of each.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ from collections.abc import Iterator
 import pytest
 
 from backhaul.testing.servers import Hdfs
-from testbed import ElasticMQ, S3Proxy
+from testbed import ElasticMQ, PostgreSQL, S3Proxy
 from tests.torture.faults import FAULTS
-from tests.torture.rounds import run_round
+from tests.torture.fleet import LEASE, FleetRound, FleetServers
+from tests.torture.fleet_faults import FLEET_FAULTS
+from tests.torture.rounds import judged, run_round
 from tests.torture.servers import Servers
 
 pytestmark = [pytest.mark.integration, pytest.mark.hdfs, pytest.mark.slow]
@@ -39,3 +44,23 @@ def test_a_tormented_agent_loses_nothing_and_shows_nothing_half(
     print(verdict.line())  # noqa: T201 - shown by -rP
     assert verdict.wrong == []
     assert verdict.struck > 0, verdict.told
+
+
+@pytest.fixture(scope="module")
+def fleet(
+    elasticmq: ElasticMQ, s3proxy: S3Proxy, hdfs: Hdfs, postgresql: PostgreSQL
+) -> Iterator[FleetServers]:
+    del postgresql  # skips where there is none
+    with FleetServers(elasticmq, s3proxy, hdfs) as made:
+        yield made
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.long
+@pytest.mark.parametrize("fault", sorted(FLEET_FAULTS))
+def test_a_tormented_fleet_loses_nothing_and_applies_nothing_twice(
+    fleet: FleetServers, fault: str
+) -> None:
+    verdict = judged(FleetRound(fleet, 1, fault, lease=LEASE), FLEET_FAULTS[fault])
+    print(verdict.line())  # noqa: T201 - shown by -rP
+    assert verdict.wrong == []

@@ -66,6 +66,7 @@ def test_rounds_are_counted_by_their_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: list[str], says: str
 ) -> None:
     monkeypatch.setattr(reliability_runs, "RUNS", tmp_path / "torture.json")
+    monkeypatch.setattr(reliability_runs, "FLEET", tmp_path / "torture_fleet.json")
     assert reliability_runs.section() == []
     rounds = [
         {"fault": "calm", "struck": 0, "crashes": 0, "wrong": [], "looks": 900, "reads": 5},
@@ -81,3 +82,25 @@ def test_rounds_are_counted_by_their_fault(
     assert "| `kill` | 2 | 2 | 4 |" in text
     assert says in text
     assert ("With 95 %" in text) == (not wrong)
+
+
+def test_rounds_of_a_fleet_say_by_which_times_its_agents_judged_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reliability_runs, "RUNS", tmp_path / "torture.json")
+    monkeypatch.setattr(reliability_runs, "FLEET", tmp_path / "torture_fleet.json")
+    common = {"crashes": 1, "looks": 900, "reads": 5, "struck": 1, "fenced": 1}
+    rounds = [
+        {"fault": "node-killed", "wrong": [], "lease": 0.2, **common},
+        {"fault": "node-paused", "wrong": ["S3"], "lease": 1.0, **common},
+        {"fault": "node-paused", "wrong": [], "lease": 0.2, **common},
+    ]
+    told = tmp_path / "fleet.jsonl"
+    told.write_text("".join(f"{json.dumps(one)}\n" for one in rounds), "utf-8")
+    reliability_runs.take_in_fleet([told], commit="abc")
+    text = "\n".join(reliability_runs.section())
+    assert "3 rounds, 3 of them struck something, 3 processes were killed" in text
+    assert "3 times an agent found" in text
+    assert "1 with the times as shipped, 2 with 0.2 of them" in text
+    assert "The aim is 300 rounds; these are fewer." in text
+    assert "| `node-paused` | 2 | 2 | 2 | 1 |" in text

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import random
 import signal
 import sys
@@ -23,7 +24,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from tests.torture.faults import FAULTS, WEIGHTS
-from tests.torture.fleet import LEASE, FleetRound, FleetServers
+from tests.torture.fleet import LEASE, FleetRound, FleetServers, hooks
 from tests.torture.fleet_faults import FLEET_FAULTS, FLEET_WEIGHTS
 from tests.torture.rounds import Verdict, judged, run_round
 from tests.torture.servers import Servers
@@ -89,6 +90,8 @@ def main() -> int:
     began_s = time.monotonic()
     # Agents and servers are ended on the way out, also by a kill.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if asked.fleet:
+        os.environ |= hooks(asked.lease)
     with (
         FleetServers() if asked.fleet else Servers() as servers,
         asked.out.open("a", encoding="utf-8") as told,

@@ -8,6 +8,7 @@ count. With `LEASE` below 1 the times by which they judge each other are that mu
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import time
 from collections import Counter
@@ -21,7 +22,7 @@ from testbed import PostgreSQL
 from testbed.postgres import PostgresStandby
 from tests.acceptance.installation import Running, eventually
 from tests.lost_commits import CommitProxy
-from tests.torture.rounds import DRAIN_S, Round, name_of
+from tests.torture.rounds import DRAIN_S, POINTS, Round, name_of
 from tests.torture.servers import Servers
 
 NODES = 3
@@ -29,6 +30,13 @@ LEASE = 0.2
 SHOW_AGAIN_S = 10.0
 FENCED, LEDGER_AWAY = 75, 69  # what an agent may end with here; systemd starts it again
 UNSYNCED = {"fsync": "off"}  # no test cuts the power
+
+
+def hooks(lease: float) -> dict[str, str]:
+    """The environment of a process from which agents may be forked, see `warm`."""
+    inherited = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join(filter(None, (str(POINTS), inherited)))
+    return {"PYTHONPATH": path, "TORTURE_LEASE": str(lease), "TORTURE_NODE": ""}
 
 
 class FleetServers(Servers):
@@ -107,16 +115,16 @@ class FleetRound(Round):
 
     def __init__(self, servers: FleetServers, seed: int, fault: str, *, lease: float) -> None:
         super().__init__(servers, seed, fault, name=name_of(seed))
-        self.lease = lease
+        self.verdict.lease = lease
         self.dead_s = lease * (DEAD_S + 2 * BEAT_S)  # until the others have judged
         self.database = self.it.name.replace("-", "_")
         servers.database.create_database(self.database)
         self.it.environment |= {
             "PGPASSFILE": str(servers.database.pass_file),
+            **hooks(lease),
             "PYTHONPATH": self.python_path,
-            "TORTURE_LEASE": str(lease),
         }
-        self.nodes = []
+        self.nodes: list[Node] = []
         for number, way in enumerate(servers.ways):
             home = self.it.home / f"node-{number}"
             home.mkdir()
@@ -131,6 +139,7 @@ class FleetRound(Round):
             node.ended.append(node.running)
         node.is_down = False
         url = f"postgresql://backhaul@127.0.0.1:{node.way.port}/{self.database}"
+        self.it.is_warm = not point  # a fork has imported already what a point wraps
         node.running = self.start(
             point, HOME=str(node.home), BACKHAUL_LEDGER=url, TORTURE_NODE=str(node.number)
         )
@@ -177,6 +186,7 @@ class FleetRound(Round):
         if ended.code == -signal.SIGKILL:
             return  # by its point
         if ended.code == FENCED and "E_LEDGER_FENCED" in ended.err + ended.out:
+            self.verdict.fenced += 1
             self.tell(f"node {node.number} was fenced")
         elif ended.code == LEDGER_AWAY:
             self.tell(f"node {node.number} found no ledger")
@@ -197,7 +207,8 @@ class FleetRound(Round):
         self.servers.be_honest()
         for node in self.nodes:
             node.is_down = False
-        shown_s = time.monotonic() - SHOW_AGAIN_S
+        # Of the dead, whose visibility timeout nobody wants to wait for; and of the living.
+        shown_s = time.monotonic() - (SHOW_AGAIN_S if self.verdict.crashes else 0.0)
 
         def is_over() -> bool:
             nonlocal shown_s
@@ -205,7 +216,6 @@ class FleetRound(Round):
             if self.nothing_left():
                 return True
             if time.monotonic() - shown_s >= SHOW_AGAIN_S:
-                # Of the dead, whose visibility timeout nobody wants to wait for; and of the living.
                 self.servers.show_again(self.it, is_any_alive=True)
                 shown_s = time.monotonic()
             return False

@@ -35,6 +35,8 @@ class Verdict:
     Attributes:
         crashes: Processes of Backhaul that were killed.
         struck: Faults that had something to strike.
+        lease: Factor for the times by which agents judge each other; 1 as shipped.
+        fenced: Agents that others had taken for gone, and that ended when they noticed.
     """
 
     seed: int
@@ -48,6 +50,8 @@ class Verdict:
     reads: int = 0
     blind: int = 0
     left_in_staging: int = 0
+    lease: float = 1.0
+    fenced: int = 0
 
     @property
     def is_good(self) -> bool:
@@ -163,8 +167,8 @@ class Round:
     @property
     def python_path(self) -> str:
         """With the fail points in it."""
-        inherited = self.it.environment.get("PYTHONPATH")
-        return os.pathsep.join(filter(None, (str(POINTS), inherited)))
+        inherited = self.it.environment.get("PYTHONPATH", "").split(os.pathsep)
+        return os.pathsep.join(dict.fromkeys(filter(None, (str(POINTS), *inherited))))
 
     @property
     def mark(self) -> Path:
