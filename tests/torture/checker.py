@@ -43,7 +43,7 @@ class Found:
         queued: Messages that are still on the queue, visible or not.
         seen: What the witness saw that no reader may ever see.
         has_one_ledger: All agents of the round shared one.
-        has_lost_commits: The ledger forgot its last commits: it may lack what it knew.
+        has_lost_commits: The ledger forgot its last commits: it may say what was so before them.
     """
 
     rows: Sequence[tuple[str, str, str | None]]
@@ -81,13 +81,15 @@ def _of_message(one: Sent, states: Sequence[str], letters: int, found: Found) ->
         wrong.append(f"S3 {one.what}: {len(states)} rows of one message")
     unfinished = [state for state in states if state not in DONE | {"dead"}]
     # Deleted from the queue and not ended in the ledger, unless another ledger ended it.
-    is_known = found.has_one_ledger and not found.has_lost_commits
-    if unfinished and (is_known or not (is_done or letters)):
+    may_be_behind = found.has_lost_commits or (
+        not found.has_one_ledger and bool(is_done or letters)
+    )
+    if unfinished and not may_be_behind:
         wrong.append(f"S1 {one.what}: gone from the queue, and the ledger says {unfinished}")
     if one.is_healthy:
         if letters or "dead" in states:
             wrong.append(f"E1 {one.what}: healthy, and dead {states} with {letters} letters")
-        elif not is_done and (states or not found.has_lost_commits):
+        elif not is_done and not found.has_lost_commits:
             wrong.append(f"S1 {one.what}: lost; the ledger says {states or 'nothing'}")
     elif not letters:
         wrong.append(f"S1 {one.what}: cannot be done, and there is no dead letter; {states}")

@@ -146,7 +146,7 @@ class FleetRound(Round):
         node.mark = self.mark
 
     def start_all(self, **points: str) -> None:
-        """All nodes, their bytes slow; until one of them has begun to work.
+        """All nodes, their bytes slow; until all have started and one has begun to work.
 
         Args:
             points: By `node_NUMBER`.
@@ -154,6 +154,13 @@ class FleetRound(Round):
         self.servers.s3.delay(self.chance.choice((0.0, 0.02, 0.05)))
         for node in self.nodes:
             self.start_node(node, points.get(f"node_{node.number}", ""))
+        eventually(
+            lambda: all(self.has_started(node) or not node.agent.is_alive for node in self.nodes),
+            within_s=60,
+            what=self._logs,
+        )
+        self.send_more()
+        self.send_more()
         self.wait_for(self.is_any_at_work)
 
     def has_started(self, node: Node) -> bool:
@@ -188,8 +195,9 @@ class FleetRound(Round):
         if ended.code == FENCED and "E_LEDGER_FENCED" in ended.err + ended.out:
             self.verdict.fenced += 1
             self.tell(f"node {node.number} was fenced")
-        elif ended.code == LEDGER_AWAY:
-            self.tell(f"node {node.number} found no ledger")
+        elif ended.code == LEDGER_AWAY and not self.has_started(node):
+            if (away := f"node {node.number} found no ledger") not in self.verdict.told:
+                self.tell(away)
         else:
             self.verdict.wrong.append(f"L1 node {node.number} ended with {str(ended)[-2500:]}")
 

@@ -16,10 +16,13 @@ from typing import cast
 
 import pytest
 
+from backhaul.core.fleet import liveness
 from backhaul.testing.servers.base import HttpServer
 from tests.acceptance.proxy import Proxy
 from tests.torture.checker import Found, Sent, violations
 from tests.torture.faults import FAULTS, WEIGHTS
+from tests.torture.fleet import hooks
+from tests.torture.fleet_faults import FLEET_FAULTS, FLEET_WEIGHTS
 from tests.torture.points.sitecustomize import METHODS
 from tests.torture.rounds import POINTS
 from tests.torture.tcp import TcpProxy
@@ -72,6 +75,22 @@ def test_a_row_in_each_of_two_ledgers_is_no_harm() -> None:
     assert violations(SENT, replace(GOOD, rows=lost, has_one_ledger=False))
 
 
+@pytest.mark.parametrize("rows", [[], [("m1", "publishing", None)]])
+def test_a_ledger_that_lost_commits_may_be_behind_and_the_data_may_not(
+    rows: list[tuple[str, str, str | None]],
+) -> None:
+    behind = replace(GOOD, rows=rows, has_lost_commits=True)
+    assert violations(SENT, behind) == []
+    assert violations(SENT, replace(behind, visible={}))
+    assert violations(SENT, replace(behind, dead=[]))
+    assert violations(SENT, replace(behind, has_lost_commits=False))
+
+
+def test_every_weight_of_a_fleet_is_of_a_fault() -> None:
+    assert FLEET_WEIGHTS.keys() <= FLEET_FAULTS.keys()
+    assert not FLEET_FAULTS.keys() & FAULTS.keys()
+
+
 def test_every_weight_is_of_a_fault() -> None:
     assert set(WEIGHTS) <= set(FAULTS)
 
@@ -103,6 +122,29 @@ def test_a_fail_point_strikes_the_installed_program_once(tmp_path: Path) -> None
         )
         assert done.returncode == expected
     assert (tmp_path / "mark").exists()
+
+
+def test_a_fleets_hooks_change_the_times_and_the_node_and_nothing_else() -> None:
+    program = (
+        "from backhaul.core.fleet import liveness as it\n"
+        "from backhaul.adapters.ledger.postgres import member\n"
+        "print(it.BEAT_S, it.DEAD_S, it.GAP_S, it.TRUST_S, it.BEATS_LEAST, member.DEAD_S,"
+        " member._namespace())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**hooks(0.2), "TORTURE_NODE": "one"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    *times, namespace = done.stdout.split()
+    shipped = (liveness.BEAT_S, liveness.DEAD_S, liveness.GAP_S, liveness.TRUST_S)
+    assert [float(one) for one in times] == pytest.approx(
+        [*(one * 0.2 for one in shipped), liveness.BEATS_LEAST, liveness.DEAD_S * 0.2]
+    )
+    assert namespace.startswith("pid:[")
+    assert namespace.endswith("-one")
 
 
 # ---------------------------------------------------------------- the TCP proxy
@@ -159,6 +201,18 @@ def test_the_proxy_cuts_what_is_open_and_takes_new_connections(echo: int) -> Non
         with contextlib.suppress(ConnectionResetError):
             assert connection.recv(10) == b""
         assert proxy.cuts == 1
+        connected(proxy).close()
+
+
+def test_the_proxy_forgets_what_is_open_and_passes_what_is_new(echo: int) -> None:
+    with TcpProxy(echo) as proxy, connected(proxy) as connection:
+        proxy.forget()
+        connection.sendall(b"two")
+        connection.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            connection.recv(10)
+        connected(proxy).close()
+        proxy.cut()
         connected(proxy).close()
 
 
