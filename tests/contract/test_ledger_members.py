@@ -232,7 +232,10 @@ def test_the_limit_of_a_route_is_that_of_all_agents(fleet: Fleet) -> None:
         begin(ledger, name, MessageKey(queue="work", message_id=name))
         claims.append(claim(ledger, name, destination=place, assignment=job))
     assert [one is not None for one in claims] == [True, True, False, False, False, False]
+    assert [agents[2].ledger.is_full(f"t{n}", job) for n in range(3)] == [False, False, True]
+    assert not agents[2].ledger.is_full("t2", JOB)
     fleet.go_on(*agents[1:])  # the first is gone, and what it had counts no more
+    assert not agents[1].ledger.is_full("t4", job)
     assert claim(agents[1].ledger, "t4", destination=LANDING.join("day=04"), assignment=job)
     assert claim(agents[2].ledger, "t5", destination=LANDING.join("day=05"), assignment=job) is None
 

@@ -16,6 +16,7 @@ from backhaul.core.agent.pausing.lot import (
     fate_of,
     returned_for_s,
 )
+from backhaul.core.agent.verdicts import elsewhere_s
 from backhaul.core.errors import OutageError
 from backhaul.core.ports import Message, Operator, PausedRoute, QueueFacts
 from backhaul.core.requests.pauses import FRESH_S, PausedRoutes, route_paused
@@ -282,3 +283,29 @@ def test_for_how_long_a_message_is_hidden_that_is_not_kept(
 
 def test_a_message_whose_route_was_just_resumed_is_hidden_like_others() -> None:
     assert returned_for_s(message(), None, FACTS, now=T0, left_s=9000, chance=0.5) == 3600
+
+
+# ---------------------------------------------------------------- left to another process
+
+
+@pytest.mark.parametrize(
+    ("times", "receives", "most", "hidden_s"),
+    [
+        (0, 2, 10, 38),  # the rest of the watch, and a beat
+        (1, 3, 10, 45),  # a visibility timeout: it may be gone just after
+        (500, 4, None, 45),
+        (1, 9, 10, 900),  # hardly a receive is left
+        (0, 10, 10, 38),
+    ],
+)
+def test_a_message_is_left_to_its_process_for_a_bounded_time(
+    times: int, receives: int, most: int | None, hidden_s: int
+) -> None:
+    found = elsewhere_s(
+        message(receives=receives),
+        replace(FACTS, max_receive_count=most),
+        watch_s=37.5,
+        times=times,
+        timeout_s=45,
+    )
+    assert found == hidden_s

@@ -4,6 +4,7 @@
     ├── TransientError       comes back after a back-off; spends an attempt
     │   ├── SourceChanged    the object is no longer the pinned one: plan again
     │   ├── DestinationBusy  another transfer owns the destination (exit 75)
+    │   │   └── RouteFull        as many of its route are in flight as its limit allows (exit 75)
     │   ├── RoutePaused      an operator paused the route (exit 75)
     │   │   └── BudgetUsedUp     its budget holds the route (exit 75)
     │   ├── TakenOver        another process has the transfer now: stop, touch nothing
@@ -95,6 +96,12 @@ class DestinationBusy(TransientError):
     """Another live transfer owns the destination, one above or one below it."""
 
     exit_code = ExitCode.LOCKED
+
+
+class RouteFull(DestinationBusy):
+    """As many transfers of the route are in flight, on all agents, as its limit allows."""
+
+    route = ""
 
 
 class RoutePaused(TransientError):

@@ -536,7 +536,7 @@ class TransferPaused:
 
 @dataclass(frozen=True, kw_only=True)
 class MessageUnparked:
-    """Its route is resumed, or the message would expire: it goes on, in a slot."""
+    """Its route is resumed or may have room, or the message would expire: it goes on, in a slot."""
 
     message_id: str
     route: str

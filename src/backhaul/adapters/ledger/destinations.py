@@ -121,6 +121,12 @@ class SqlDestinations(WriteSession):
             return claimed
         return None
 
+    def is_full(self, transfer_id: str, assignment: Assignment) -> bool:
+        if assignment.limits.in_flight is None or not self.standing.is_shared:
+            return False
+        with self._transaction() as tx:
+            return self._is_full(tx, transfer_id, assignment)
+
     def _look(
         self, tx: Connection, transfer_id: str, destination: Location
     ) -> tuple[bool, RowMapping | None, list[str]]:

@@ -232,7 +232,11 @@ _LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
     facts.TransferUnblocked: ("info", "transfer moving again", vars),
     facts.TransferWaiting: ("debug", "transfer waiting for its destination or route", vars),
     facts.TransferPaused: ("info", "transfer waiting: its route is paused", vars),
-    facts.MessageUnparked: ("info", "message of a paused route goes on", _without_none),
+    facts.MessageUnparked: (
+        "debug",
+        "message of a paused or full route goes on",
+        _without_none,
+    ),
     facts.ParkedMessageReturned: (
         "debug",
         "message of a paused route returned to the queue",

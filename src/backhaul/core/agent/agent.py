@@ -27,7 +27,7 @@ from backhaul.core.agent.visibility import VisibilityKeeper
 from backhaul.core.agent_report import REPORT_EVERY_S
 from backhaul.core.errors import BackhaulError, ConfigurationError
 from backhaul.core.ports import Message, Ports, Randomness
-from backhaul.core.requests.admission import RouteGate
+from backhaul.core.requests.admission import FullRoutes, RouteGate
 from backhaul.core.requests.pauses import PausedRoutes
 from backhaul.core.requests.policy import Policy
 
@@ -94,6 +94,7 @@ class Agent:
             stopper=self._stopper,
             poll=OpenPoll(ports.clock),
             gate=RouteGate(ports.clock),
+            full=FullRoutes(ports.clock),
             pauses=PausedRoutes(ports.ledger, ports.clock, ports.budgets),
         )
         self._context = common

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from math import ceil
 
 from backhaul.core import facts
 from backhaul.core.agent.context import AgentContext
 from backhaul.core.agent.dead_lettering import dead_letter
 from backhaul.core.agent.failures import fail, is_taken_over, refund
+from backhaul.core.agent.pausing.full import RoutePlace
 from backhaul.core.agent.returning import hand_back, return_later
 from backhaul.core.agent.stopping import Stop
-from backhaul.core.agent.verdicts import BUSY, budget_of, in_time, known_end
+from backhaul.core.agent.verdicts import BUSY, budget_of, elsewhere_s, in_time, known_end
 from backhaul.core.backoff import hold_delay_s
 from backhaul.core.errors import (
     BackhaulError,
     BudgetUsedUp,
     OutageError,
     PermanentError,
+    RouteFull,
     RoutePaused,
 )
 from backhaul.core.model import Hold, Request, TransferState
@@ -39,7 +40,6 @@ from backhaul.core.transfer.outages import WAIT_MOST_S
 from backhaul.core.transfer.outcome import Budget, Disposition, Verdict, after_failure
 
 BUSY_WAIT_S = 1.0
-ELSEWHERE_MOST_S = 900  # for a transfer that another process works on
 
 
 class RecordAttempts:
@@ -51,6 +51,7 @@ class RecordAttempts:
         self._record = record
         # Of the attempt under way; None until the ledger has counted it.
         self._start: AttemptStart | None = None
+        self._place = RoutePlace(context, message, record.number)
 
     def run(self) -> RecordOutcome | None:
         """Attempt until it has ended or failed; None when the message was returned to SQS."""
@@ -81,6 +82,11 @@ class RecordAttempts:
                     is_stopped = self._hold(verdict.error, tries, held_since_s)
                 case Disposition.WAIT if isinstance(verdict.error, RoutePaused):
                     return self._leave_paused(verdict.error)
+                case Disposition.WAIT if isinstance(verdict.error, RouteFull):
+                    outcome = self._leave_full(verdict.error)
+                    if outcome is not None:
+                        return outcome
+                    is_stopped = self._pause(BUSY_WAIT_S)
                 case Disposition.WAIT:
                     is_stopped = self._wait_for_others()
                 case _:
@@ -116,6 +122,11 @@ class RecordAttempts:
                 )
             )
             return Verdict(disposition=Disposition.DELETE)
+        if isinstance(request, Request):
+            route = self._context.policy().route_for(request, queue=self._message.queue)
+            full = self._place.still_full(route)
+            if full is not None:
+                return Verdict(disposition=Disposition.WAIT, error=full)
         self._start = start = self._begin(request)
         verdict = known_end(start, self._context.settings.retry)
         if verdict is not None:
@@ -198,10 +209,14 @@ class RecordAttempts:
             context.ports.ledger,
             context.clock,
         )
-        with context.stopper.changed:
-            if not context.gate.enter(job, start.transfer_id):
-                return Verdict(disposition=Disposition.WAIT)
+        place = self._place
+        if not place.enter(job, start.transfer_id):
+            return Verdict(disposition=Disposition.WAIT, error=place.refusal(job.route))
+        has_run = False
         try:
+            if place.is_full(start.transfer_id, job):
+                return Verdict(disposition=Disposition.WAIT, error=place.refusal(job.route))
+            has_run = True
             return Attempt(
                 ports=context.ports,
                 policy=context.policy,
@@ -212,8 +227,7 @@ class RecordAttempts:
                 wait_most_s=settings.drain_patience_s if settings.drain else WAIT_MOST_S,
             ).run()
         finally:
-            with context.stopper.changed:
-                context.gate.leave(job)
+            place.give_up(job, has_run=has_run)
 
     def _last_chance(self, verdict: Verdict) -> Verdict:
         """The verdict, or death while SQS still has the message; the ledger knows every death.
@@ -286,9 +300,29 @@ class RecordAttempts:
 
     def _elsewhere_s(self, owner: str | None) -> int:
         """How long to leave it to this owner: each receive is one of those that SQS allows."""
-        wait_s = self._context.ports.standing.elsewhere_s(owner)
-        times = self._context.times_elsewhere(self._message.message_id)
-        return min(ELSEWHERE_MOST_S, ceil(wait_s) << min(times, 8))
+        context, message = self._context, self._message
+        return elsewhere_s(
+            message,
+            context.queue.facts,
+            watch_s=context.ports.standing.elsewhere_s(owner),
+            times=context.times_elsewhere(message.message_id, owner),
+            timeout_s=context.settings.visibility_timeout_s,
+        )
+
+    def _leave_full(self, error: RouteFull) -> RecordOutcome | None:
+        """Leave the slot to other routes, unspent; None where too many did, or in a drain."""
+        context, message = self._context, self._message
+        if self._start is not None:
+            refund(context, self._start, TransferState.WAITING, error)
+            context.emit(
+                facts.TransferWaiting(
+                    transfer_id=self._transfer_id,
+                    destination=excerpt(message.body),
+                    retry_in_s=max(BUSY_WAIT_S, self._place.left_s(error.route)),
+                )
+            )
+        wait = self._place.leave(error.route)
+        return None if wait is None else RecordOutcome(wait=wait)
 
     def _leave_paused(self, error: RoutePaused) -> RecordOutcome:
         """Leave the slot until the route is resumed; nothing is spent."""

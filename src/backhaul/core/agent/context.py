@@ -19,7 +19,7 @@ from backhaul.core.backoff import hold_delay_s
 from backhaul.core.errors import BackhaulError, OutageError
 from backhaul.core.facts import CallRetried, CallRetriesEnded
 from backhaul.core.ports import Clock, Emit, Ports, Queue, Randomness
-from backhaul.core.requests.admission import RouteGate
+from backhaul.core.requests.admission import FullRoutes, RouteGate
 from backhaul.core.requests.pauses import PausedRoutes
 from backhaul.core.requests.policy import Policy
 
@@ -40,10 +40,11 @@ class AgentContext:
         is_alone: The agent works no other queue.
         poll: The poll of this queue.
         gate: Transfers in flight by route.
+        full: Routes that all agents together fill; under `stopper.changed`, as the gate.
         pauses: Routes whose transfers may not begin.
         totals: What this run did so far.
         due_back: Ids of messages returned for a later try, and when SQS shows each at the latest.
-        elsewhere: How often a message was found to be worked on by another process, by id.
+        elsewhere: Which other process was found to work on a message, and how often, by its id.
         call_numbers: For the calls that `until_answered` repeats.
     """
 
@@ -58,10 +59,11 @@ class AgentContext:
     stopper: Stopper
     poll: OpenPoll
     gate: RouteGate
+    full: FullRoutes
     pauses: PausedRoutes
     totals: RunTotals = field(default_factory=RunTotals)
     due_back: dict[str, float] = field(default_factory=dict)
-    elsewhere: dict[str, int] = field(default_factory=dict)
+    elsewhere: dict[str, tuple[str | None, int]] = field(default_factory=dict)
     call_numbers: Iterator[int] = field(default_factory=count)
 
     @property
@@ -86,13 +88,15 @@ class AgentContext:
             return error
         return None
 
-    def times_elsewhere(self, message_id: str) -> int:
-        """How often this was called for the message before."""
+    def times_elsewhere(self, message_id: str, owner: str | None) -> int:
+        """How often this was called for the message before, and with this owner the last times."""
         with self.stopper.changed:
+            before, times = self.elsewhere.pop(message_id, (owner, 0))
+            if before != owner:
+                times = 0
             if len(self.elsewhere) >= ELSEWHERE_KEPT:
-                self.elsewhere.clear()
-            times = self.elsewhere.get(message_id, 0)
-            self.elsewhere[message_id] = times + 1
+                del self.elsewhere[next(iter(self.elsewhere))]  # not met for the longest time
+            self.elsewhere[message_id] = (owner, times + 1)
         return times
 
     def chance(self) -> float:

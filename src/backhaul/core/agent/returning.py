@@ -3,7 +3,7 @@
     failed          after `RetryPolicy.delay_s` (`core.backoff`): by default 5 s, doubled by each
                     failure up to 900 s, the upper half of it random
     elsewhere       after 30 s, or the rest of the watch over the process that has the transfer
-                    (`core.fleet.liveness`); each time twice as long (`attempts`)
+                    (`core.fleet.liveness`); each time twice as long, up to a bound (`verdicts`)
     dead            after 300 s, where SQS refused the dead letter (`dead_lettering`); as late as
                     SQS allows, where there is no dead-letter queue (`delivery`)
     stopping        at once, unspent (`hand_back`)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from math import ceil
 
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import BackhaulError, DestinationBusy, PermanentError
@@ -16,6 +17,7 @@ from backhaul.core.transfer.outcome import Budget, Disposition, Verdict
 
 EXPIRING_SHARE = 0.8  # of the queue's retention: no further attempt after a failed one
 HOLD_SHARE = 0.95  # of the queue's retention: no further wait for a dependency or for others
+ELSEWHERE_LAST_S = 900  # the same for one that may not be received often any more
 BUSY = DestinationBusy("E_DST_BUSY", "another transfer owns the destination or route")
 
 
@@ -100,6 +102,26 @@ def is_expiring(message: Message, facts: QueueFacts, now: datetime, share: float
     if message.sent_at is None or facts.retention_s is None or facts.dead_letter_url is None:
         return False
     return (now - message.sent_at).total_seconds() >= facts.retention_s * share
+
+
+def elsewhere_s(
+    message: Message, facts: QueueFacts, *, watch_s: float, times: int, timeout_s: int
+) -> int:
+    """How long a message is hidden whose transfer another process works on.
+
+    At first for the rest of the watch over that process, then twice as long each time, as each
+    receive is one of those that SQS allows; but no longer than a visibility timeout, as the message
+    of a process that dies is hidden, too. Only where hardly a receive is left, for 15 minutes.
+
+    Args:
+        watch_s: Until the process is judged, should it be gone.
+        times: The message was met with the same owner so often before.
+        timeout_s: Of the queue's messages while they are worked on.
+    """
+    most, rest_s = facts.max_receive_count, ceil(watch_s)
+    if times and most is not None and message.receive_count >= most - 1:
+        return ELSEWHERE_LAST_S
+    return min(rest_s << min(times, 8), max(rest_s, timeout_s))
 
 
 def ends_at(message: Message, facts: QueueFacts) -> datetime | None:

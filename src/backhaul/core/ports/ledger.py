@@ -151,6 +151,12 @@ class DestinationLedger(Protocol):
             TakenOver
         """
 
+    def is_full(self, transfer_id: str, assignment: Assignment) -> bool:
+        """Whether others on the ledger, this process too, have reached the route's limit.
+
+        `claim` counts once more. False where one agent alone works on the ledger.
+        """
+
     def intend(
         self,
         transfer_id: str,

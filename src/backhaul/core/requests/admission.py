@@ -25,6 +25,10 @@ from backhaul.core.requests.signature import (
 )
 
 MINUTE_S = 60.0
+FULL_S = (10.0, 30.0)  # until the ledger is read again, where other agents fill the route
+FULL_HERE_S = 2.0  # this agent alone fills it, and notices when it does no more
+FULL_LOOK_S = 10.0  # for the answer of the one message that looks
+FULL_PARKED_MOST = 32  # messages; all others wait in their slots, and the queue keeps the rest
 
 
 def check_signature(
@@ -131,3 +135,57 @@ class RouteGate:
             return False
         admitted.append((now_s, transfer_id))
         return True
+
+
+class FullRoutes:
+    """Routes whose limit the agents of a ledger reached together, as far as is known here.
+
+    The count is in the ledger, whose lock all agents share: so of all messages that wait for a
+    route one looks, every 10 to 30 s, and the others go by its answer. For one thread at a time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until_s: dict[str, float] = {}
+        self._waiting: dict[str, set[int]] = {}  # numbers of records, by message
+
+    def left_s(self, route: str) -> float:
+        """Until a message has to look again; 0: it may be free."""
+        return max(0.0, self._until_s.get(route, 0.0) - self._clock.monotonic())
+
+    def may_look(self, route: str) -> bool:
+        """Whether the caller is to look; where the route was full, all others wait meanwhile."""
+        until_s, now_s = self._until_s.get(route), self._clock.monotonic()
+        if until_s is not None and until_s > now_s:
+            return False
+        if until_s is not None:
+            self._until_s[route] = now_s + FULL_LOOK_S
+        return True
+
+    def note_full(self, route: str, seconds: float) -> None:
+        """For so long no message of it looks."""
+        self._until_s[route] = self._clock.monotonic() + seconds
+
+    def note_free(self, route: str) -> None:
+        """A transfer of it ended here, or the ledger has room."""
+        self._until_s.pop(route, None)
+
+    def leave(self, message_id: str, record: int) -> bool:
+        """Whether the message may wait without a slot: False once too many do."""
+        if message_id not in self._waiting and len(self._waiting) >= FULL_PARKED_MOST:
+            return False
+        self._waiting.setdefault(message_id, set()).add(record)
+        return True
+
+    def back(self, message_id: str, record: int) -> bool:
+        """It has a slot again; whether this record of it had waited."""
+        records = self._waiting.get(message_id, set())
+        had_waited = record in records
+        records.discard(record)
+        if not records:
+            self._waiting.pop(message_id, None)
+        return had_waited
+
+    def forget(self, message_id: str) -> None:
+        """It went back to its queue."""
+        self._waiting.pop(message_id, None)

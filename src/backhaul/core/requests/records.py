@@ -135,10 +135,12 @@ class RouteWait:
 
     Attributes:
         needed_bytes: What the route's budgets have to allow; 0: not known.
+        is_full: For a place on its route, not for the end of a pause.
     """
 
     route: str
     needed_bytes: int = 0
+    is_full: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -165,6 +165,9 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
             self._move(row, TransferState.STAGING)
             return claimed
 
+    def is_full(self, transfer_id: str, assignment: Assignment) -> bool:
+        return False
+
     def _is_in_the_way(self, transfer_id: str, destination: Location) -> bool:
         return any(
             row.owner_transfer not in {None, transfer_id}

@@ -1,4 +1,4 @@
-"""Parks messages of routes that are paused or held by a budget, and lets them go after that.
+"""Parks messages of routes that are paused, full or held by a budget, and lets them go after that.
 
 A parked message is hidden and has no slot: other routes of the queue go on, and it spends neither
 an attempt nor a receive. What may be kept, and for how long, is decided in `lot`.
@@ -97,7 +97,8 @@ class Parking:
         if is_stopping:
             hand_back(context, message)
             return
-        if too_much is None or too_much.message is not message:
+        # Of a full route, it is to be another agent's soon after this one died.
+        if not wait.is_full and (too_much is None or too_much.message is not message):
             context.keeper.hide_for(message.message_id, PARKED_TIMEOUT_S)
         if too_much is not None:
             self._return(too_much)
@@ -193,11 +194,16 @@ class Parking:
         return fate_of(
             parked,
             context.queue.facts,
-            is_waiting=context.pauses.wait_of(parked.wait) is not None,
+            is_waiting=self._is_waiting(parked.wait),
             now=context.clock.now(),
             hidden_s=self._hidden_s(parked.message),
             total_s=context.settings.visibility_total_s,
         )
+
+    def _is_waiting(self, wait: RouteWait) -> bool:
+        if wait.is_full:
+            return self._context.full.left_s(wait.route) > 0
+        return self._context.pauses.wait_of(wait) is not None
 
     def _hidden_s(self, message: Message) -> float:
         newest = self._context.keeper.newest(message.message_id) or message
@@ -206,14 +212,17 @@ class Parking:
     def _return(self, parked: ParkedMessage, delay_s: int | None = None) -> None:
         """To SQS, which costs a receive when it comes back."""
         context, message = self._context, parked.message
+        with context.stopper.changed:
+            context.full.forget(message.message_id)
         if delay_s is None:
             left_s = context.settings.visibility_total_s - self._hidden_s(message) - MARGIN_S
-            wait = context.pauses.wait_of(parked.wait)
+            wait, now = context.pauses.wait_of(parked.wait), context.clock.now()
+            until = now if parked.wait.is_full else None
             delay_s = returned_for_s(
                 message,
-                None if wait is None else wait.until,
+                until if wait is None else wait.until,
                 context.queue.facts,
-                now=context.clock.now(),
+                now=now,
                 left_s=left_s,
                 chance=context.chance(),
             )

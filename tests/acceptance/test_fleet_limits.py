@@ -1,0 +1,94 @@
+"""A route that one agent fills takes no slot of another agent, and costs no look into S3."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from testbed import ElasticMQ, PostgreSQL, S3Proxy
+from tests.acceptance.conftest import Install
+from tests.acceptance.installation import Installation, Running, eventually
+from tests.acceptance.proxy import Answer, Proxy, Seen
+
+pytestmark = pytest.mark.integration
+ONE_SLOT = {"BACKHAUL_AGENT__SLOTS": "1", "BACKHAUL_LOG__LEVEL": "debug"}
+WAITING = 4
+FREE = 6
+
+
+@pytest.fixture
+def it(
+    install: Install,
+    elasticmq: ElasticMQ,
+    s3proxy: S3Proxy,
+    s3_proxy: Proxy,
+    postgresql: PostgreSQL,
+    postgres_database: str,
+) -> Installation:
+    """Whose agents share a database, and read S3 by `s3_proxy`."""
+    found = install(elasticmq, s3_proxy, s3_direct=s3proxy)
+    found.environment |= {
+        "PGPASSFILE": str(postgresql.pass_file),
+        "BACKHAUL_LEDGER": postgresql.url(postgres_database),
+    }
+    return found
+
+
+def configured(it: Installation) -> Path:
+    """With a route of which one transfer may be in flight, and one without a limit."""
+    config = it.home / "limited.toml"
+    config.write_text(
+        "".join(
+            f'[[route]]\nname = "{name}"\nsource = ["{it.uri(name)}/"]\n'
+            f'destination = ["{it.landing.uri}/{name}/"]\n{more}'
+            for name, more in (("narrow", "limits = { in_flight = 1 }\n"), ("wide", ""))
+        ),
+        "utf-8",
+    )
+    config.chmod(0o600)
+    return config
+
+
+@pytest.mark.timeout(300)
+def test_a_route_that_another_agent_fills_holds_no_slot_and_lists_nothing(
+    it: Installation, s3_proxy: Proxy
+) -> None:
+    def is_of_waiting(seen: Seen) -> bool:
+        return "narrow" in seen.target and "long" not in seen.target
+
+    def stall(answer: Answer) -> None:
+        answer.stall_after = 1
+
+    def start() -> Running:
+        agent = it.start("--config", str(configured(it)), **ONE_SLOT)
+        agent.logged("agent started")
+        return agent
+
+    waiting, free = [f"narrow/{n}" for n in range(WAITING)], [f"wide/{n}" for n in range(FREE)]
+    for key in ("narrow/long", *waiting, *free):
+        it.put(key, key.encode() * 9)
+    s3_proxy.lie(stall, to=lambda seen: seen.is_object_get and "narrow/long" in seen.path)
+    owner = start()
+    it.ask_for("narrow/long", "narrow/long")
+    eventually(s3_proxy.object_gets, what="the long transfer reads")
+    other = start()
+    s3_proxy.forget()
+    for key in waiting:
+        it.ask_for(key, key)
+    other.logged("message received", times=WAITING, within_s=60)
+    for key in free:
+        it.ask_for(key, key)
+    other.logged("transfer done", times=FREE, within_s=60)
+    assert not owner.of("transfer done")
+    assert [one.target for one in s3_proxy.seen if is_of_waiting(one)] == []
+
+    s3_proxy.be_honest()
+    eventually(lambda: it.counts() == (0, 0), within_s=120, what=lambda: other.out[-3000:])
+    names = [key.rpartition("/")[2] for key in ("narrow/long", *waiting)]
+    assert {f"narrow/{name}/{name}" for name in names} <= set(it.landing.files())
+    assert {one["receive_count"] for one in other.of("message received")} == {1}
+    for agent in (owner, other):
+        agent.terminate()
+    assert [agent.wait().code for agent in (owner, other)] == [0, 0]
+    assert {(one["state"], one["failures"]) for one in it.history()} == {("done", 0)}
