@@ -17,7 +17,7 @@ from backhaul.core.ports.ledger_place import PostgresUrl
 from testbed import PostgreSQL
 from testbed.postgres import PostgresStandby
 from tests.acceptance.installation import eventually
-from tests.contract.test_ledger import KEY, begin, claim
+from tests.contract.test_ledger import KEY, LANDING, begin, claim
 
 pytestmark = pytest.mark.integration
 OTHER = MessageKey(queue="work", message_id="m-2")
@@ -104,6 +104,17 @@ def test_a_failover_that_loses_commits_gives_no_epoch_twice_and_the_old_primary_
             assert again is not None
             assert again.epoch == after.epoch + 1
             ledger.close()
+        # This node has never seen the new primary; what it finds in staging has.
+        with closing(open_ledger(PostgresUrl(primary.url()), create=False)) as unknowing:
+            apart = LANDING.join("apart")
+            begin(unknowing, "t2", OTHER)
+            with pytest.raises(OutageError, match=r"E_LEDGER_OLD_PRIMARY.*timeline 1,.*2") as held:
+                claim(unknowing, "t2", apart, min_epoch=again.epoch + 1)
+            assert primary.sql(claims, database="backhaul") == str(lost.epoch), "nothing is claimed"
+            same = claim(unknowing, "t2", apart, min_epoch=lost.epoch + 5)
+            assert same is not None
+            assert same.epoch == lost.epoch + 5
+            assert f"remove {same.staging_root.uri}," in held.value.hint
         alone = PostgresUrl(primary.url()).with_memory(tmp_path / "ledger-of-one-host")
         for opening in (
             lambda: agent_lock(alone, "edge1").__enter__(),
@@ -114,3 +125,19 @@ def test_a_failover_that_loses_commits_gives_no_epoch_twice_and_the_old_primary_
                 opening()
         with closing(open_reader(both)) as reader:
             assert reader.size_bytes() > 0
+
+
+def test_a_ledger_that_gave_epochs_of_a_higher_timeline_takes_them_as_its_own(
+    primary: PostgreSQL,
+) -> None:
+    """A dump was restored on a cluster whose timelines begin at 1, under a running ledger."""
+    with closing(open_ledger(PostgresUrl(primary.url()), create=True)) as ledger:
+        begin(ledger, "t1", KEY)
+        of_later = (3 << 40) + 7
+        with pytest.raises(OutageError, match="E_LEDGER_OLD_PRIMARY"):
+            claim(ledger, "t1", min_epoch=of_later)
+        assert claim(ledger, "t1") is not None
+        primary.sql("UPDATE destinations SET epoch = 3::bigint << 40", database="backhaul")
+        found = claim(ledger, "t1", min_epoch=of_later)
+        assert found is not None
+        assert found.epoch == of_later

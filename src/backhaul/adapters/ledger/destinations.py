@@ -84,6 +84,7 @@ class SqlDestinations(WriteSession):
                 return None
             open_jobs = jobs.open_jobs_at(tx, transfer_id, destination)
             root = staging_root(staging_anchor, destination)
+            self._database.require_newest(tx, min_epoch, root)
             is_filled = any(job.transfer_id == transfer_id for job in open_jobs)
             if is_filled and row is not None and row["staging_root"]:
                 root = rows.location(row["staging_root"])

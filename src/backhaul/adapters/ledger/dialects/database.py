@@ -65,6 +65,20 @@ class Database(ABC):
         """Of a claim in this transaction; above all that a lost server may have given."""
         return 1
 
+    def require_newest(  # noqa: B027 - a file has one history
+        self, connection: Connection, epoch: int, staging_root: Location
+    ) -> None:
+        """Refuse a claim where what is staged shows that a newer server gave epochs, too.
+
+        Args:
+            connection: Of the claim's transaction.
+            epoch: The least that is wanted: above all that is staged at the destination.
+            staging_root: Where that was seen.
+
+        Raises:
+            OutageError: `ledger`: E_LEDGER_OLD_PRIMARY.
+        """
+
     def begun(self, connection: Connection) -> ServerTransaction | None:  # noqa: ARG002
         """The transaction that has just begun; None where a failed COMMIT has changed nothing."""
         return None

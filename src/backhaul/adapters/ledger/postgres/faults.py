@@ -15,7 +15,8 @@ from sqlalchemy.exc import PendingRollbackError
 
 from backhaul.adapters.ledger.dialects.database import Database, ServerTransaction
 from backhaul.adapters.ledger.postgres import outcome
-from backhaul.adapters.ledger.postgres.moment import ServerMoment, current
+from backhaul.adapters.ledger.postgres.lineage import newest_timeline
+from backhaul.adapters.ledger.postgres.moment import COUNTER_BITS, ServerMoment, current
 from backhaul.adapters.ledger.postgres.spans import spans_overlap
 from backhaul.core.errors import (
     BackhaulError,
@@ -118,6 +119,19 @@ class PostgresDatabase(Database):
 
     def least_epoch(self, connection: Connection) -> int:
         return current(connection).least_epoch(self._timelines_before)
+
+    def require_newest(self, connection: Connection, epoch: int, staging_root: Location) -> None:
+        newest = newest_timeline(connection, self._timelines_before)
+        if epoch >> COUNTER_BITS > newest:
+            raise OutageError.of(
+                "ledger",
+                "E_LEDGER_OLD_PRIMARY",
+                f"{self.name} has given no epoch above timeline {newest}, and {staging_root.uri} "
+                f"has one of timeline {epoch >> COUNTER_BITS}: another server took writes after it",
+                hint="stop that server, or make it a standby of the new one by pg_rewind; Backhaul "
+                "goes on by itself. Only if the newer ledger is lost for good: stop all agents, "
+                f"remove {staging_root.uri}, and start them",
+            )
 
     def begun(self, connection: Connection) -> ServerTransaction | None:
         self._waits_for_standby = False  # it got the lock

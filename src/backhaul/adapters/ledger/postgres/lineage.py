@@ -48,6 +48,16 @@ def timelines_before(tx: Connection) -> int:
     return _parsed(text)[1]
 
 
+def newest_timeline(tx: Connection, before: int) -> int:
+    """The highest timeline of an epoch that this ledger may have given, `before` counted.
+
+    Also of those that it has from another cluster, which the claims that a dump brought show.
+    """
+    highest = select(func.coalesce(func.max(destinations.c.epoch), 0))
+    given = int(tx.execute(highest).scalar_one()) >> COUNTER_BITS
+    return max(given, before + (current(tx).timeline or 0))
+
+
 def _parsed(text: str) -> tuple[int, int]:
     system, _, before = text.partition(":")
     if not (system.isascii() and system.isdigit() and before.isascii() and before.isdigit()):
