@@ -19,7 +19,8 @@ if [ -n "$(ls -A /opt/backhaul 2>/dev/null)" ]; then
 Configuration and ledger stay where they are."
 fi
 
-for unit in /etc/systemd/system/backhaul.service /etc/systemd/system/backhaul-dashboard.service; do
+for unit in backhaul.service backhaul@.service backhaul-dashboard.service; do
+  unit=/etc/systemd/system/$unit
   if [ -f "$unit" ]; then
     refuse "$unit would hide the unit of this package." \
       "mv $unit $unit.old; then install the package again.

@@ -10,6 +10,8 @@ esac
 
 if [ -d /run/systemd/system ]; then
   systemctl stop 'backhaul-reconcile@*.timer' 'backhaul-reconcile@*.service' || true
+  systemctl stop 'backhaul@*.service' || true
+  systemctl disable backhaul@.service || true # every instance of it
   systemctl disable --now backhaul.service backhaul-dashboard.service \
     backhaul-ledger-backup.timer || true
 fi

@@ -19,14 +19,15 @@ from tests.docs.manual import ROOT
 
 PACKAGING = ROOT / "packaging" / "systemd"
 UNIT = PACKAGING / "backhaul.service"
+NAMED = PACKAGING / "backhaul@.service"
 DASHBOARD = PACKAGING / "backhaul-dashboard.service"
 RECONCILE = PACKAGING / "backhaul-reconcile@.service"
 TIMER = PACKAGING / "backhaul-reconcile@.timer"
 BACKUP = PACKAGING / "backhaul-ledger-backup.service"
 BACKUP_TIMER = PACKAGING / "backhaul-ledger-backup.timer"
-SERVICES = (UNIT, DASHBOARD)  # which go on until they are stopped
+SERVICES = (UNIT, NAMED, DASHBOARD)  # which go on until they are stopped
 UNITS = (*SERVICES, RECONCILE, BACKUP)
-EXPOSURE_MAX = 15  # tenths; 0 is a service that may do nothing
+EXPOSURE_MAX = 16  # tenths; 0 is a service that may do nothing
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
 )
@@ -43,6 +44,19 @@ def _settings(unit: Path = UNIT) -> dict[str, list[str]]:
 def test_the_unit_runs_the_command_as_the_manual_says() -> None:
     (start,) = _settings()["ExecStart"]
     assert start == "/opt/backhaul/bin/backhaul run $QUEUE $REGION"
+
+
+def test_each_agent_of_several_has_a_configuration_and_a_directory_of_its_own() -> None:
+    mine, agents = _settings(NAMED), _settings()
+    assert mine["Environment"] == ["BACKHAUL_CONFIG=/etc/backhaul/%i.toml"]
+    assert mine["EnvironmentFile"] == [*agents["EnvironmentFile"], "-/etc/backhaul/%i.env"]
+    assert mine["StateDirectory"] == [f"{agents['StateDirectory'][0]}/%i"]
+    assert mine["RuntimeDirectoryPreserve"] == ["yes"], "one that stops leaves the others' tickets"
+    own = {"Description", "Environment", "EnvironmentFile", "StateDirectory"}
+    own |= {"RuntimeDirectoryPreserve", "RemoveIPC"}  # as others run as the same user
+    assert "RemoveIPC" not in mine
+    for name in (set(agents) | set(mine)) - own:
+        assert mine.get(name) == agents.get(name), name
 
 
 def test_a_reload_is_the_signal_and_then_an_answer_to_who_reloads() -> None:
@@ -226,7 +240,7 @@ def test_systemd_makes_the_user_and_sets_owners_and_modes(tmp_path: Path) -> Non
     etc.mkdir()
     configuration = etc / "backhaul"
     configuration.mkdir(mode=0o777)
-    for name in ("backhaul.toml", "agent.env", "backhaul.keytab"):
+    for name in ("backhaul.toml", "one.toml", "agent.env", "one.env", "backhaul.keytab"):
         (configuration / name).touch(0o666)
         (configuration / name).chmod(0o666)
     for program, file in (
@@ -252,5 +266,7 @@ def test_systemd_makes_the_user_and_sets_owners_and_modes(tmp_path: Path) -> Non
 
     assert found(configuration) == (0o755, 0, 0)
     assert found(configuration / "backhaul.toml") == (0o644, 0, 0)
-    assert found(configuration / "agent.env") == (0o600, 0, 0)
+    assert found(configuration / "one.toml") == (0o644, 0, 0)
+    for name in ("agent.env", "one.env"):
+        assert found(configuration / name) == (0o600, 0, 0)
     assert found(configuration / "backhaul.keytab") == (0o400, int(uid), int(gid))

@@ -27,7 +27,12 @@ def _here(name: str, root: Path) -> Path:
 
 @pytest.mark.parametrize("argument", ["install", "1"], ids=["deb", "rpm"])
 @pytest.mark.parametrize(
-    "hand_made", ["opt/backhaul/pyvenv.cfg", "etc/systemd/system/backhaul-dashboard.service"]
+    "hand_made",
+    [
+        "opt/backhaul/pyvenv.cfg",
+        "etc/systemd/system/backhaul@.service",
+        "etc/systemd/system/backhaul-dashboard.service",
+    ],
 )
 def test_what_was_made_by_hand_is_refused(tmp_path: Path, argument: str, hand_made: str) -> None:
     script = _here("preinstall", tmp_path)
@@ -56,6 +61,26 @@ def test_an_upgrade_removes_nothing_and_a_removal_names_what_it_keeps(tmp_path: 
         assert said.startswith(f"backhaul: kept {ledger.parent}. To delete this, the ledger")
     assert ledger.is_file()
     assert not (tmp_path / "opt/backhaul").exists()
+
+
+@pytest.mark.parametrize("argument", ["remove", "0"], ids=["deb", "rpm"])
+def test_a_removal_ends_every_agent_and_an_upgrade_none(tmp_path: Path, argument: str) -> None:
+    script = _here("preremove", tmp_path)
+    (tmp_path / "run/systemd/system").mkdir(parents=True)
+    (tmp_path / "bin").mkdir()
+    called = tmp_path / "called"
+    program = tmp_path / "bin/systemctl"
+    program.write_text(f'#!/bin/sh\necho "$*" >>{called}\n', "utf-8")
+    program.chmod(0o755)
+    environment = {"PATH": f"{program.parent}:/usr/bin:/bin"}
+    for upgrade in ("upgrade", "1"):
+        built.run("sh", script, upgrade, environment=environment)
+    assert not called.exists()
+    built.run("sh", script, argument, environment=environment)
+    stopped = called.read_text("utf-8")
+    assert "stop backhaul@*.service\n" in stopped
+    assert "disable backhaul@.service\n" in stopped
+    assert "disable --now backhaul.service" in stopped
 
 
 def _python(root: Path, version: str, library: str | None) -> None:
