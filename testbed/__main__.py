@@ -14,11 +14,12 @@ from collections.abc import Sequence
 
 from backhaul.testing.servers.errors import ServerFailed, ServerUnavailable
 from backhaul.testing.servers.jars import PROFILES, cache_root, prepare
+from backhaul.testing.servers.postgres.programs import postgres_programs
 from testbed import lifecycle, netns, seed
 from testbed.detached import State
 from testbed.hive import prepare_hive
 from testbed.kerberos_tools import kerberos
-from testbed.postgres.programs import pgbouncer_programs, postgres_programs
+from testbed.postgres.pgbouncer_programs import pgbouncer_programs
 from testbed.prometheus import program
 
 _HADOOP = {"hdfs", "yarn"}

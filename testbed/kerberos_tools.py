@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from backhaul.testing.servers.debian import run, unpacked
 from backhaul.testing.servers.errors import ServerUnavailable
-from testbed.debian import run, unpacked
 
 PROGRAMS = ("krb5kdc", "kdb5_util", "kadmin.local", "kinit", "klist")
 _PACKAGES = ("krb5-kdc", "krb5-admin-server", "krb5-user")

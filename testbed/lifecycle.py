@@ -18,10 +18,10 @@ from backhaul.testing.servers.base import Server
 from backhaul.testing.servers.clients import s3_client, settings, sqs_client
 from backhaul.testing.servers.hdfs import Hdfs
 from backhaul.testing.servers.jars import cache_root
+from backhaul.testing.servers.postgres import PostgreSQL
+from backhaul.testing.servers.postgres import listener as postgres_listener
 from testbed import elasticmq, hive, s3proxy, seed, yarn
 from testbed.detached import DetachedProcess, DetachedServer, State
-from testbed.postgres import PostgreSQL
-from testbed.postgres import listener as postgres_listener
 
 _ANSWERS = {
     "elasticmq": elasticmq.answers,

@@ -10,9 +10,9 @@ import subprocess
 from pathlib import Path
 
 from backhaul.testing.servers.base import HttpServer, fetch
+from backhaul.testing.servers.debian import unpacked
 from backhaul.testing.servers.errors import ServerUnavailable
 from backhaul.testing.servers.process import ServerProcess
-from testbed.debian import unpacked
 
 START_TIMEOUT_S = 60.0
 _INSTALL = "install: apt-get install prometheus"

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from backhaul.testing.servers.postgres.listener import ROLE, SUPERUSER, PostgresListener
+from backhaul.testing.servers.postgres.server import PostgreSQL
+from backhaul.testing.servers.postgres.user import give, lowered, require_reach
 from backhaul.testing.servers.process import ServerProcess
-from testbed.postgres.listener import ROLE, SUPERUSER, PostgresListener
-from testbed.postgres.programs import pgbouncer_programs
-from testbed.postgres.server import PostgreSQL
-from testbed.postgres.user import give, lowered, require_reach
+from testbed.postgres.pgbouncer_programs import pgbouncer_programs
 
 # `server_login_retry`: the default keeps clients waiting 15 s after the server is back.
 # `unix_socket_dir` and `logfile` empty: no socket in the file system, messages to stderr.

@@ -14,9 +14,9 @@ import pytest
 
 from backhaul.testing.servers import ServerFailed, ServerUnavailable, base
 from backhaul.testing.servers.ports import free_ports, listening
+from backhaul.testing.servers.postgres import family, programs
+from backhaul.testing.servers.postgres.user import UNPRIVILEGED
 from testbed import PgBouncer, PostgreSQL
-from testbed.postgres import family, programs
-from testbed.postgres.user import UNPRIVILEGED
 
 UNSYNCED = {"fsync": "off"}
 

@@ -1,4 +1,4 @@
-"""Who PostgreSQL and PgBouncer run as: both refuse root, and so does `initdb`."""
+"""Who PostgreSQL runs as, and PgBouncer of the testbed: both refuse root, and so does `initdb`."""
 
 from __future__ import annotations
 

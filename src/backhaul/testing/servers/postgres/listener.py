@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from backhaul.testing.servers.base import OneProcessServer
+from backhaul.testing.servers.postgres.programs import postgres_programs
 from backhaul.testing.servers.process import server_environment
-from testbed.postgres.programs import postgres_programs
 
 COMMAND_TIMEOUT_S = 60.0
 _START_TIMEOUT_S = 60.0

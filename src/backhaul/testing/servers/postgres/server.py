@@ -13,11 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from backhaul.testing.servers.errors import ServerFailed
+from backhaul.testing.servers.postgres import family
+from backhaul.testing.servers.postgres.listener import (
+    COMMAND_TIMEOUT_S,
+    ROLE,
+    SUPERUSER,
+    PostgresListener,
+)
+from backhaul.testing.servers.postgres.programs import Programs, postgres_programs
+from backhaul.testing.servers.postgres.user import give, lowered, require_reach
 from backhaul.testing.servers.process import ServerProcess, server_environment
-from testbed.postgres import family
-from testbed.postgres.listener import COMMAND_TIMEOUT_S, ROLE, SUPERUSER, PostgresListener
-from testbed.postgres.programs import Programs, postgres_programs
-from testbed.postgres.user import give, lowered, require_reach
 
 # It writes what is in memory to the disk.
 STOP_GRACE_S = 30.0

@@ -1,6 +1,6 @@
-"""Programs of PostgreSQL and PgBouncer: the machine's own, else unpacked from Debian's packages.
+"""Programs of PostgreSQL: the machine's own, else unpacked from Debian's packages.
 
-Unpacked, not installed: an installation would make and start a cluster of its own, and a PgBouncer.
+Unpacked, not installed: an installation would make and start a cluster of its own.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from backhaul.testing.servers.debian import run, unpacked
 from backhaul.testing.servers.errors import ServerUnavailable
-from testbed.debian import run, unpacked
 
 # The oldest that a ledger may be on, and the one that tests are about where there are several.
 OLDEST, PREFERRED = 12, 15
-_INSTALL = "install: apt-get install postgresql pgbouncer"
+_INSTALL = "install: apt-get install postgresql"
 # Debian keeps a directory for each version, and none of them in PATH.
 _SHARED_CACHE = Path("/var/cache/backhaul/testbed")
 _VERSIONS = "usr/lib/postgresql/*/bin"
@@ -43,7 +43,7 @@ class Programs:
         """
         found = shutil.which(name, path=self.directory)
         if found is None:
-            raise ServerUnavailable(f"{self.directory} has no {name}; {_INSTALL}")
+            raise ServerUnavailable(f"{self.directory} has no {name}; install its package anew")
         return found
 
     @property
@@ -68,22 +68,8 @@ def postgres_programs() -> Programs:
     postgres = shutil.which("postgres")
     if postgres is not None:
         return Programs(directory=Path(postgres).resolve().parent)
-    root = _unpacked("postgresql", _unpacked_server)
-    return Programs(directory=_unpacked_server(root), libraries=_libraries(root))
-
-
-def pgbouncer_programs() -> Programs:
-    """PgBouncer.
-
-    Raises:
-        ServerUnavailable: As `postgres_programs`.
-    """
-    path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
-    own = shutil.which("pgbouncer", path=path)
-    if own is not None:
-        return Programs(directory=Path(own).parent)
-    root = _unpacked("pgbouncer", lambda root: _pgbouncer_below(root).program("pgbouncer"))
-    return _pgbouncer_below(root)
+    root = fetched("postgresql", _unpacked_server, _INSTALL)
+    return Programs(directory=_unpacked_server(root), libraries=libraries(root))
 
 
 def _server_below(root: Path) -> Path | None:
@@ -106,23 +92,25 @@ def _unpacked_server(root: Path) -> Path:
     return found
 
 
-def _unpacked(package: str, check: Callable[[Path], object]) -> Path:
+def fetched(package: str, check: Callable[[Path], object], install: str) -> Path:
+    """The directory below which this package of Debian's is, with what it needs; see `unpacked`.
+
+    Raises:
+        ServerUnavailable: As `postgres_programs`.
+    """
     # Root's own cache is hidden from the user as whom these programs run: see `user`.
     shared = _SHARED_CACHE if os.geteuid() == 0 else None
-    return unpacked(package, lambda at: _plan(package, at), check, _INSTALL, cache=shared)
+    return unpacked(package, lambda at: _plan(package, at, install), check, install, cache=shared)
 
 
-def _pgbouncer_below(root: Path) -> Programs:
-    return Programs(directory=root / "usr/sbin", libraries=_libraries(root))
+def libraries(root: Path) -> tuple[Path, ...]:
+    """Directories of the libraries that were unpacked below `root`."""
+    return tuple(sorted(path for path in root.glob("**/*-linux-gnu*") if path.is_dir()))
 
 
-def _plan(package: str, at: Path) -> list[str]:
+def _plan(package: str, at: Path, install: str) -> list[str]:
     """What an installation would bring; libraries that the machine has are not among it."""
     plan = run(
-        "apt-get", "-s", "--no-install-recommends", "install", package, at=at, install=_INSTALL
+        "apt-get", "-s", "--no-install-recommends", "install", package, at=at, install=install
     )
     return [line.split()[1] for line in plan.splitlines() if line.startswith("Inst ")]
-
-
-def _libraries(root: Path) -> tuple[Path, ...]:
-    return tuple(sorted(path for path in root.glob("**/*-linux-gnu*") if path.is_dir()))
