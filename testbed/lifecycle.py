@@ -16,12 +16,13 @@ from pathlib import Path
 from backhaul.testing.servers import hdfs_state
 from backhaul.testing.servers.base import Server
 from backhaul.testing.servers.clients import s3_client, settings, sqs_client
+from backhaul.testing.servers.detached import DetachedProcess
 from backhaul.testing.servers.hdfs import Hdfs
 from backhaul.testing.servers.jars import cache_root
 from backhaul.testing.servers.postgres import PostgreSQL
 from backhaul.testing.servers.postgres import listener as postgres_listener
 from testbed import elasticmq, hive, s3proxy, seed, yarn
-from testbed.detached import DetachedProcess, DetachedServer, State
+from testbed.detached import DetachedServer, State
 
 _ANSWERS = {
     "elasticmq": elasticmq.answers,

@@ -10,11 +10,11 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
+from backhaul.testing.servers.detached import DetachedProcess
 from backhaul.testing.servers.postgres import family
 from backhaul.testing.servers.postgres.listener import SUPERUSER
 from backhaul.testing.servers.postgres.server import PostgreSQL
 from backhaul.testing.servers.postgres.user import give, lowered
-from testbed.detached import DetachedProcess
 
 _PROMOTION_S = 30
 

@@ -15,10 +15,10 @@ import pytest
 
 from backhaul.testing.servers import Hdfs, Moto, ServerFailed, ServerUnavailable, base, jars
 from backhaul.testing.servers.base import HttpServer
+from backhaul.testing.servers.detached import DetachedProcess
 from backhaul.testing.servers.ports import free_ports
 from backhaul.testing.servers.process import ServerProcess
 from testbed import ElasticMQ, PostgreSQL, S3Proxy
-from testbed.detached import DetachedProcess
 from tests.children import child
 
 DEATH_WAIT_S = 10

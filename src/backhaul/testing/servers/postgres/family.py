@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from testbed.detached import DetachedProcess
+from backhaul.testing.servers.detached import DetachedProcess
 
 
 def children(pid: int) -> list[DetachedProcess]:
