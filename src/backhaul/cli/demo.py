@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 @click.command("demo", cls=OnceOnly)
 @click.option("--hdfs", is_flag=True, help="Copy to real HDFS daemons (needs a JDK 17 and Maven).")
+@click.option(
+    "--fleet",
+    is_flag=True,
+    help="Show two agents on one PostgreSQL instead: one is killed, the other one goes on.",
+)
 @click.option("--quick", is_flag=True, help="Use less data.")
 @click.option(
     "--keep",
@@ -44,7 +49,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where the dashboard listens; port 0 takes a free one.",
 )
-def command(*, hdfs: bool, quick: bool, keep: Path | None, dashboard: bool, listen: str) -> int:
+def command(
+    *, hdfs: bool, fleet: bool, quick: bool, keep: Path | None, dashboard: bool, listen: str
+) -> int:
     r"""Show the main job on this machine: messages in, proven files out; no account, no cluster.
 
     \b
@@ -52,8 +59,18 @@ def command(*, hdfs: bool, quick: bool, keep: Path | None, dashboard: bool, list
       backhaul demo
       backhaul demo --dashboard
       backhaul demo --hdfs --keep /tmp/backhaul-demo
+      backhaul demo --fleet
+
+    --fleet starts a PostgreSQL for the ledger, with this machine's programs or those of Debian's
+    package, and takes a minute or more. Exit code 0: everything arrived, byte by byte, and once.
     """
+    if fleet and (hdfs or dashboard):
+        raise click.UsageError("--fleet is a demo of its own: leave out --hdfs and --dashboard")
     with _working_directory(keep) as directory:
+        if fleet:
+            from backhaul.cli import demo_fleet
+
+            return demo_fleet.show(directory, is_quick=quick, is_kept=keep is not None)
         return _show(
             directory,
             is_hdfs=hdfs,

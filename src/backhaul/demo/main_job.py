@@ -147,18 +147,28 @@ def make_data(demo: Demo, *, is_quick: bool) -> tuple[int, int]:
     objects |= {f"days/day=02/part-{n}": chance.randbytes(KIB) for n in range(3)}
     objects["days/day=02/_SUCCESS"] = b""
     for key, data in objects.items():
-        demo.s3.put_object(Bucket=BUCKET, Key=key, Body=data, ChecksumAlgorithm="CRC32C")
-        demo.digests[key] = hashlib.sha256(data).hexdigest()
+        upload(demo, key, data)
     return len(objects), sum(len(data) for data in objects.values())
 
 
-def send_messages(demo: Demo) -> None:
-    """Create a queue with its dead-letter queue, and send a message of every form."""
+def upload(demo: Demo, key: str, data: bytes) -> None:
+    """Put an object into the bucket, and remember its digest for `compare`."""
+    demo.s3.put_object(Bucket=BUCKET, Key=key, Body=data, ChecksumAlgorithm="CRC32C")
+    demo.digests[key] = hashlib.sha256(data).hexdigest()
+
+
+def make_queue(demo: Demo) -> str:
+    """Create a queue with its dead-letter queue; returns its URL."""
     dead_url = demo.sqs.create_queue(QueueName=f"{QUEUE}-dead")["QueueUrl"]
     answer = demo.sqs.get_queue_attributes(QueueUrl=dead_url, AttributeNames=["QueueArn"])
     redrive = {"deadLetterTargetArn": answer["Attributes"]["QueueArn"], "maxReceiveCount": "10"}
     attributes: Any = {"RedrivePolicy": json.dumps(redrive)}
-    url = demo.sqs.create_queue(QueueName=QUEUE, Attributes=attributes)["QueueUrl"]
+    return demo.sqs.create_queue(QueueName=QUEUE, Attributes=attributes)["QueueUrl"]
+
+
+def send_messages(demo: Demo) -> None:
+    """Create the queue, and send a message of every form."""
+    url = make_queue(demo)
     for shows, body in _bodies(demo.landing):
         message_id = demo.sqs.send_message(QueueUrl=url, MessageBody=body)["MessageId"]
         demo.messages.append(DemoMessage(shows=shows, message_id=message_id))

@@ -17,7 +17,7 @@ from backhaul.testing.servers.errors import ServerUnavailable
 
 # The oldest that a ledger may be on, and the one that tests are about where there are several.
 OLDEST, PREFERRED = 12, 15
-_INSTALL = "install: apt-get install postgresql"
+_INSTALL = "install: apt-get install postgresql, or dnf install postgresql-server"
 # Debian keeps a directory for each version, and none of them in PATH.
 _SHARED_CACHE = Path("/var/cache/backhaul/testbed")
 _VERSIONS = "usr/lib/postgresql/*/bin"
