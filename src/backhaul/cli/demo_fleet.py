@@ -53,22 +53,25 @@ def _print_beginning(fleet: Fleet, count: int) -> None:
 
 
 def _print_step(step: FleetStep) -> None:
+    click.echo(f"{step.at_s:6.1f} s  {step.member}  {_sentence(step)}")
+
+
+def _sentence(step: FleetStep) -> str:
     from backhaul.app.agent import FLEET_VISIBILITY_S
     from backhaul.demo.fleet import FleetStepKind
 
     names = " and ".join(step.directories)
     match step.kind:
         case FleetStepKind.ARRIVED:
-            text = f"brought {names}"
+            return f"brought {names}"
+        case FleetStepKind.TAKEN_OVER:
+            return f"TOOK OVER {names}, {step.after_s:.0f} s after the kill"
         case FleetStepKind.KILLED:
-            text = (
+            return (
                 f"KILLED (kill -9) while it copied {names}.\n"
                 f"{INDENT}Its messages stay hidden until their visibility timeout ends, at most "
                 f"{FLEET_VISIBILITY_S} s.\n{INDENT}Nothing needs to be done: the other one goes on."
             )
-        case FleetStepKind.TAKEN_OVER:
-            text = f"TOOK OVER {names}, {step.after_s:.0f} s after the kill"
-    click.echo(f"{step.at_s:6.1f} s  {step.member}  {text}")
 
 
 def _print_end(fleet: Fleet, end: FleetEnd) -> None:
