@@ -2,6 +2,7 @@
 
 python -m tests.sim --seeds 100000        the run of a release
 python -m tests.sim --seed 4031           one schedule, with its story
+python -m tests.sim --fleet --seeds 20000 of agents that judge each other by their own clocks
 python -m tests.sim --points              every crash point
 python -m tests.sim --mutants             every rule removed, hunting where its seed is blind
 python -m tests.sim --machine 5000        lists of steps, new ones each time; the shortest bad one
@@ -13,19 +14,24 @@ import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from multiprocessing import get_context
 
 from tests.sim.crash_points import points
 from tests.sim.ghost import Violation
 from tests.sim.mutants import MUTANTS
-from tests.sim.shape import shape_of
+from tests.sim.shape import Shape, fleet_of, shape_of
 from tests.sim.world import Sim
 
 CHUNK = 500
 CHUNKS_PER_CHILD = 4
 
 
-def first_words(seed: int) -> str | None:
+ShapeOf = Callable[[int], Shape]
+
+
+def first_words(seed: int, shape_of: ShapeOf = shape_of) -> str | None:
     """What the schedule violates; None when nothing."""
     try:
         Sim(seed, shape_of(seed)).run()
@@ -34,24 +40,28 @@ def first_words(seed: int) -> str | None:
     return None
 
 
-def run_seeds(start: int, stop: int) -> list[tuple[int, str]]:
+def run_seeds(start: int, stop: int, shape_of: ShapeOf = shape_of) -> list[tuple[int, str]]:
     """The schedules that violate something."""
-    told = ((seed, first_words(seed)) for seed in range(start, stop))
+    told = ((seed, first_words(seed, shape_of)) for seed in range(start, stop))
     return [(seed, what) for seed, what in told if what is not None]
 
 
-def _chunk(bounds: tuple[int, int]) -> list[tuple[int, str]]:
-    return run_seeds(*bounds)
+def _chunk(shape_of: ShapeOf, bounds: tuple[int, int]) -> list[tuple[int, str]]:
+    return run_seeds(*bounds, shape_of)
 
 
-def _tell(progress: str, found: list[tuple[int, str]]) -> None:
+def _command(shape_of: ShapeOf, seed: int) -> str:
+    return f"./dev prove {'--fleet ' * (shape_of is fleet_of)}--seed {seed}"
+
+
+def _tell(shape_of: ShapeOf, progress: str, found: list[tuple[int, str]]) -> None:
     """At once, as the run takes minutes; on standard error, beside the result."""
     sys.stderr.write(f"{progress}\n")
-    sys.stderr.writelines(f"  ./dev prove --seed {seed}    {what}\n" for seed, what in found)
+    sys.stderr.writelines(f"  {_command(shape_of, seed)}    {what}\n" for seed, what in found)
     sys.stderr.flush()
 
 
-def many(start: int, count: int, processes: int) -> int:
+def many(start: int, count: int, processes: int, shape_of: ShapeOf = shape_of) -> int:
     began_s = time.monotonic()
     chunks = range(start, start + count, CHUNK)
     stops = [min(one + CHUNK, start + count) for one in chunks]
@@ -59,10 +69,10 @@ def many(start: int, count: int, processes: int) -> int:
     # A process of its own for every few chunks: what a dead agent's greenlets hold is never freed,
     # and 12,000 schedules come to 1.4 GB.
     with get_context("fork").Pool(processes, maxtasksperchild=CHUNKS_PER_CHILD) as pool:
-        told = pool.imap(_chunk, list(zip(chunks, stops, strict=True)))
+        told = pool.imap(partial(_chunk, shape_of), list(zip(chunks, stops, strict=True)))
         for number, found in enumerate(told, 1):
             bad += found
-            _tell(f"{number} of {len(stops)} chunks", found)
+            _tell(shape_of, f"{number} of {len(stops)} chunks", found)
     took_s = time.monotonic() - began_s
     print(f"{count} schedules, {len(bad)} violations, {took_s:.0f} s")
     if not bad:
@@ -70,11 +80,11 @@ def many(start: int, count: int, processes: int) -> int:
     for name, times in Counter(what.split()[0] for _, what in bad).most_common():
         print(f"  {name}: {times}")
     for seed, what in bad[:20]:
-        print(f"  ./dev prove --seed {seed}    {what}")
+        print(f"  {_command(shape_of, seed)}    {what}")
     return 1 if bad else 0
 
 
-def one(seed: int) -> int:
+def one(seed: int, shape_of: ShapeOf = shape_of) -> int:
     sim = Sim(seed, shape_of(seed))
     print(sim.shape)
     try:
@@ -114,7 +124,7 @@ def all_mutants(budget: int) -> int:
                     print(f"{mutant.name}: {mutant.point}: {str(violation)[:80]}")
                     continue
             for seed in [mutant.seed, *range(budget)]:
-                what = first_words(seed)
+                what = first_words(seed, mutant.shape_of)
                 if what is not None:
                     print(f"{mutant.name}: seed {seed}: {what[:80]}")
                     break
@@ -142,19 +152,21 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=100_000, help="how many (100,000)")
     parser.add_argument("--start", type=int, default=0, help="the first of them (0)")
     parser.add_argument("--processes", type=int, default=2, help="at once (2)")
+    parser.add_argument("--fleet", action="store_true", help="of agents that judge each other")
     parser.add_argument("--points", action="store_true", help="every crash point instead")
     parser.add_argument("--mutants", action="store_true", help="every removed rule instead")
     parser.add_argument("--machine", type=int, metavar="N", help="so many lists of steps instead")
     chosen = parser.parse_args()
+    shape_of_each = fleet_of if chosen.fleet else shape_of
     if chosen.seed is not None:
-        return one(chosen.seed)
+        return one(chosen.seed, shape_of_each)
     if chosen.points:
         return all_points()
     if chosen.machine is not None:
         return machine(chosen.machine)
     if chosen.mutants:
         return all_mutants(min(chosen.seeds, 5_000))
-    return many(chosen.start, chosen.seeds, chosen.processes)
+    return many(chosen.start, chosen.seeds, chosen.processes, shape_of_each)
 
 
 if __name__ == "__main__":

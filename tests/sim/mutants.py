@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from backhaul.adapters.ledger.postgres.member import Member
 from backhaul.core import checksums as verification
 from backhaul.core.agent import attempts, context, dead_lettering, delivery, failures
 from backhaul.core.agent.agent import Agent
@@ -40,6 +41,8 @@ from backhaul.core.errors import (
     OutageError,
     TransientError,
 )
+from backhaul.core.fleet import liveness
+from backhaul.core.fleet.liveness import BEAT_S, DEAD_S, Liveness
 from backhaul.core.model import TransferState
 from backhaul.core.objects import Pin
 from backhaul.core.ports import ListPage
@@ -64,6 +67,7 @@ from backhaul.testing.fakes import FakeQueue, FakeTarget, MemoryLedger, memory_f
 from backhaul.testing.fakes.inline import InlineSession
 from tests.sim.crash_points import Point
 from tests.sim.queues import BothAreFull, OneIsDenied
+from tests.sim.shape import Shape, fleet_of, shape_of
 
 Patch = pytest.MonkeyPatch
 Remove = Callable[[Patch], None]
@@ -83,6 +87,7 @@ class Mutant:
         rule: What no longer holds.
         seed: A schedule that notices.
         point: What notices, where random schedules hardly do: a crash point, or two queues.
+        shape_of: What a schedule with this seed is made of.
     """
 
     name: str
@@ -90,6 +95,7 @@ class Mutant:
     remove: Remove
     seed: int
     point: Scene | None = None
+    shape_of: Callable[[int], Shape] = shape_of
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -101,12 +107,19 @@ class Mutant:
 MUTANTS: list[Mutant] = []
 
 
-def mutant(rule: str, seed: int, point: Scene | None = None) -> Callable[[Remove], Remove]:
+def mutant(
+    rule: str,
+    seed: int,
+    point: Scene | None = None,
+    shape_of: Callable[[int], Shape] = shape_of,
+) -> Callable[[Remove], Remove]:
     """Register the function below as the removal of `rule`."""
 
     def register(remove: Remove) -> Remove:
         name = remove.__name__
-        MUTANTS.append(Mutant(name=name, rule=rule, remove=remove, seed=seed, point=point))
+        MUTANTS.append(
+            Mutant(name=name, rule=rule, remove=remove, seed=seed, point=point, shape_of=shape_of)
+        )
         return remove
 
     return register
@@ -1005,3 +1018,60 @@ def a_queue_looks_only_into_free_slots(patch: Patch) -> None:
         return found if found.slots else Room()
 
     _around(patch, SlotShares, "room", room)
+
+
+# ---------------------------------------------------------------- agents that judge each other
+
+
+def _of_fleet(rule: str, seed: int) -> Callable[[Remove], Remove]:
+    return mutant(rule, seed, shape_of=fleet_of)
+
+
+@_of_fleet("nobody is judged before it was watched for a while", 1)
+def members_are_judged_at_once(patch: Patch) -> None:
+    patch.setattr(liveness, "DEAD_S", BEAT_S)
+
+
+@_of_fleet("after a gap in the own beats every watch begins anew", 2)
+def members_are_judged_after_a_reconnect(patch: Patch) -> None:
+    patch.setattr(liveness, "GAP_S", math.inf)
+
+
+@_of_fleet("no time of one node is compared with that of another", 0)
+def members_are_judged_by_their_wall_clocks(patch: Patch) -> None:
+    def turn(original: Any, self: Any) -> None:
+        original(self)
+        pulse = self._pulse
+        for peer, row in pulse._members.in_force().items():
+            if (pulse._clock.now() - row.shows_at).total_seconds() > DEAD_S:
+                pulse.judge(self.id, peer, row.beats)
+
+    _around(patch, Member, "turn", turn)
+
+
+@_of_fleet("who was not seen for a while does nothing that others see", 5)
+def members_trust_themselves(patch: Patch) -> None:
+    patch.setattr(Liveness, "is_trusted", lambda self, now_s: True)
+
+
+@_of_fleet("each transaction finds its owner in force, or does nothing", 5)
+def the_fence_of_members_is_dropped(patch: Patch) -> None:
+    def check(self: Any, connection: Any) -> None:
+        self.require()
+        self._in_force = dict(connection.exec_driver_sql("").fetchall())
+
+    patch.setattr(Member, "check", check)
+
+
+@_of_fleet("the name of a node identifies nobody", 3)
+def owners_are_nodes(patch: Patch) -> None:
+    def is_alive(original: Any, self: Any, text: str) -> bool:
+        host = text.partition(":")[0]
+        nodes = {row.process.name.partition(":")[0] for row in _members(self).values()}
+        return host in nodes or bool(original(self, text))
+
+    _around(patch, Member, "is_alive", is_alive)
+
+
+def _members(member: Any) -> Any:
+    return member._pulse._members.in_force()

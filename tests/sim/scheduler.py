@@ -224,10 +224,15 @@ def _dues(tasks: list[Task]) -> list[float]:
 
 
 class SimCondition:
-    """Stands for `threading.Condition`: nobody else runs inside a `with` that does not wait."""
+    """Stands for `threading.Condition`: nobody else runs inside a `with` that does not wait.
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    Args:
+        rate: Of the clock by which it waits.
+    """
+
+    def __init__(self, scheduler: Scheduler, rate: float = 1.0) -> None:
         self._scheduler = scheduler
+        self._rate = rate
 
     def __enter__(self) -> Self:
         return self
@@ -236,7 +241,7 @@ class SimCondition:
         pass
 
     def wait(self, timeout: float | None = None) -> bool:
-        return self._scheduler.wait(self, timeout)
+        return self._scheduler.wait(self, None if timeout is None else timeout / self._rate)
 
     def notify(self, n: int = 1) -> None:
         self._scheduler.notify(self)
@@ -245,10 +250,15 @@ class SimCondition:
 
 
 class SimEvent:
-    """Stands for `threading.Event`, as a stager waits on it between tries."""
+    """Stands for `threading.Event`, as a stager waits on it between tries.
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    Args:
+        rate: Of the clock by which it waits.
+    """
+
+    def __init__(self, scheduler: Scheduler, rate: float = 1.0) -> None:
         self._scheduler = scheduler
+        self._rate = rate
         self._is_set = False
 
     def is_set(self) -> bool:
@@ -258,7 +268,7 @@ class SimEvent:
         self._is_set = True
 
     def wait(self, timeout: float | None = None) -> bool:
-        self._scheduler.sleep(timeout or 0.0)
+        self._scheduler.sleep((timeout or 0.0) / self._rate)
         return self._is_set
 
 

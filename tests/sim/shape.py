@@ -44,6 +44,8 @@ class Shape:
         turns_s: When the day ends, and when an operator allows very much more; from the start.
         queues: Each agent works so many; a message is left on one of them.
         denied_s: Between these times, from the start, the last queue refuses every call.
+        clocks: For each agent by how much its wall clock is ahead, in seconds, and its rate; then
+            agents are members of their ledger and judge each other. Empty: they know who is alive.
     """
 
     agents: int = 1
@@ -81,6 +83,11 @@ class Shape:
     turns_s: tuple[float, float] = (0.0, 0.0)
     queues: int = 1
     denied_s: tuple[float, float] = (0.0, 0.0)
+    clocks: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def is_fleet(self) -> bool:
+        return bool(self.clocks)
 
     @property
     def may_refuse(self) -> bool:
@@ -94,6 +101,9 @@ class Shape:
 CALL_KINDS = ("kill", "kill after", "zombie", "pause", "slow", "fail", "lost", "down")
 OUTSIDE_KINDS = ("lie", "outage", "overwrite", "redeliver", "reappear", "stop", "power", "revoke")
 ALL_KINDS = (*CALL_KINDS, *OUTSIDE_KINDS)
+# Only of agents that judge each other: the ledger is away for everyone, one agent alone is cut off
+# from it, or is suspended at any step; the answer to a beat comes late.
+FLEET_KINDS = ("away", "cut", "freeze")
 
 
 AIMED_KINDS = ("kill", "kill after", "zombie", "pause", "slow", "lost")
@@ -115,6 +125,16 @@ REPORTING = 0.15
 MARKED = 0.08
 EVIDENCED = 0.08
 REPLYING = 0.12
+# AWS refuses requests whose time is wrong by more than 15 minutes, and abandoned staging is swept
+# 15 minutes after its claim by the clock of another node.
+AHEAD_S = 180.0
+# No two clocks differ by half: 30 s of one are more than 20 s of any other.
+RATES = (0.9, 1.15)
+MEMBER_CALLS = ("member.beat", "member.judge", "member.judge", "member.stand")
+MEMBER_STRUCK = ("pause", "slow", "lost", "kill", "kill after")
+AWAY_S = (10.0, 20.0, 60.0, 300.0)
+FROZEN_S = (10.0, 28.0, 40.0, 60.0, 400.0)
+LATE_S = (0.5, 3.0, 9.0, 14.0)
 
 
 def shape_of(seed: int) -> Shape:
@@ -149,6 +169,33 @@ def shape_of(seed: int) -> Shape:
     if odd > EVENTS_ABOVE:
         return _of_events(random.Random(f"events {seed}"), shape)
     return shape
+
+
+def fleet_of(seed: int) -> Shape:
+    """The same mixture, of two to five agents that judge each other by clocks of their own."""
+    chance = random.Random(f"fleet {seed}")
+    shape = shape_of(seed)
+    kinds = shape.kinds - {"outage", "lease"}
+    if kinds or chance.random() < 0.7:
+        kinds |= {one for one in FLEET_KINDS if chance.random() < 0.6}
+    aim = shape.aim
+    if kinds and chance.random() < 0.4:
+        aim = (chance.choice(MEMBER_CALLS), chance.randint(1, 4), chance.choice(MEMBER_STRUCK))
+    agents = chance.choice((2, 2, 3, 3, 4, 5))
+    clocks = [(chance.uniform(-AHEAD_S, AHEAD_S), chance.uniform(*RATES)) for _ in range(agents)]
+    return replace(
+        shape,
+        agents=agents,
+        clocks=tuple(clocks),
+        kinds=kinds,
+        aim=aim,
+        has_one_ledger=True,
+        # Of one process, or judged by the only clock of the simulation.
+        reports=False,
+        replies=False,
+        pauses=(),
+        budget=None,
+    )
 
 
 def _is_one_set(shape: Shape) -> bool:

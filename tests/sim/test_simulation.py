@@ -224,7 +224,7 @@ def test_removed_rule_is_noticed(mutant: Mutant) -> None:
                 mutant.point.run()
             words = str(caught.value)
         else:
-            words = first_words(mutant.seed) or ""
+            words = first_words(mutant.seed, mutant.shape_of) or ""
     assert words, f"{mutant.rule}: ./dev prove --mutants"
     assert not A_SLIP.match(words), f"{mutant.rule}: it died of its own patch: {words}"
 
@@ -234,4 +234,4 @@ def test_schedule_that_kills_a_mutant_is_clean_with_the_rule(mutant: Mutant) -> 
     if mutant.point is not None:
         mutant.point.run()
     else:
-        assert first_words(mutant.seed) is None
+        assert first_words(mutant.seed, mutant.shape_of) is None

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from backhaul.adapters.digests import new_digest
+from backhaul.adapters.ledger.postgres.member import Member
 from backhaul.app.facts import fan_out
 from backhaul.core import facts as events
 from backhaul.core.agent.agent import Agent
@@ -29,7 +30,8 @@ from backhaul.core.cost.budget import (
     period_at,
 )
 from backhaul.core.cost.prices import INTERNET
-from backhaul.core.errors import BackhaulError, OutageError, TransientError
+from backhaul.core.errors import BackhaulError, FencedOff, OutageError, TransientError
+from backhaul.core.fleet.standing import Alone
 from backhaul.core.model import (
     Assignment,
     EvidencePlace,
@@ -43,12 +45,14 @@ from backhaul.core.model import (
 )
 from backhaul.core.objects import Pin, StagedObject
 from backhaul.core.ports import (
+    Clock,
     DeadLetterReason,
     Endpoint,
     ListedPage,
     Message,
     PausedRoute,
     Ports,
+    Queue,
     StageTask,
     TargetFs,
 )
@@ -57,6 +61,7 @@ from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer.evidence import files as evidence_files
 from backhaul.core.transfer.evidence import object_line
 from backhaul.core.transfer.outcome import MAX_SOURCE_CHANGES
+from backhaul.engines.session import _SEEN_BY_OTHERS
 from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes import (
     FakeQueue,
@@ -74,12 +79,13 @@ from backhaul.testing.fakes.inline import InlineSession
 from backhaul.testing.fakes.listing_faults import FOREIGN_KEY, LISTING_FAULTS
 from backhaul.testing.fakes.memory_file import MemoryTransfer
 from backhaul.testing.fakes.store import FakeBody
+from tests.sim import fleet
 from tests.sim import replies as sim_replies
 from tests.sim.ghost import STAGING, Asked, Ghost, Violation
 from tests.sim.replies import ReceivedReplies, Replies, check_replies
 from tests.sim.reports import Reports, check_sums
 from tests.sim.scheduler import Process, Scheduler, SimCondition, SimEvent, SimExecutor, Task
-from tests.sim.shape import CALL_KINDS, OUTSIDE_KINDS, Shape
+from tests.sim.shape import AWAY_S, CALL_KINDS, FLEET_KINDS, FROZEN_S, OUTSIDE_KINDS, Shape
 
 FS = "hdfs://ns1"
 MARKER = "_SUCCESS"
@@ -92,11 +98,12 @@ DOWN = {
     "target": "hdfs",
     "store": "s3",
     "ledger": "ledger",
+    "member": "ledger",
     "queue": "sqs",
     "pool": "target",
     "reply": "reply",
 }
-MOST_STEPS = 30_000
+MOST_STEPS, MOST_STEPS_OF_FLEET = 30_000, 15_000
 OUTAGE_S = 3600.0
 STALL_S, SILENCE_S, LOOK_S = 120.0, 190.0, 10.0
 
@@ -110,6 +117,8 @@ class Running(Process):
     pool: SimPool | None = None
     reports: Reports | None = None
     replies: Replies | None = None
+    member: Member | None = None
+    cut_until_s: float = 0.0  # from the ledger, which others reach
 
 
 class SimPool(InlinePool):
@@ -121,6 +130,7 @@ class SimPool(InlinePool):
         super().__init__(**parts)
         self.process = process
         self.scheduler = scheduler
+        self.check_begin: Callable[[Running, str], None] = lambda _process, _name: None
 
     def lend(self, target: TargetFs) -> InlineSession:
         return _Session(self, target)
@@ -135,6 +145,11 @@ class _Session(InlineSession):
         super()._refuse_aborted()
 
     def _call(self, operation: Any, /, *arguments: Any, **named: Any) -> Any:
+        pool = self._pool
+        assert isinstance(pool, SimPool)
+        if operation in _SEEN_BY_OTHERS and pool.process.member is not None:
+            pool.process.member.require()
+            pool.check_begin(pool.process, operation.__name__)
         try:
             return super()._call(operation, *arguments, **named)
         except Stalled as stalled:
@@ -231,11 +246,14 @@ class _Call:
         sim.allow(task)
         if self._name == "ledger.intend" and not sim.routes:
             sim.ghost.broken("S5 an intent for a route that has been taken away")
+        sim.begins(task, self._name)
         sim.scheduler.switch()
         sim.allow(task)
         if task.is_zombie:
             return
         fault = sim.draw(task, self._name)
+        if fault in {None, "lost", "kill after"}:
+            sim.lock(task, self._name)
         if fault is None:
             return
         if fault == "kill":
@@ -437,6 +455,7 @@ class Sim:
         self.story: list[str] = []
         self.is_calm = False
         self.down_until_s: dict[str, float] = {}
+        self.members = fleet.Members()
         self.overwritten = 0
         self.finished_bytes = 0  # of what was published in part: it is finished in any case
         self.gone: set[str] = set()
@@ -662,6 +681,8 @@ class Sim:
 
     def start(self, seat: int) -> None:
         self._incarnations += 1
+        rate = self.shape.clocks[seat][1] if self.shape.is_fleet else 1.0
+        is_alive: Callable[[str], bool] = self._is_alive
         owner = f"edge{seat}:boot:{self._incarnations}:1"
         process = Running(name=owner, seat=seat)
         pool = SimPool(
@@ -673,22 +694,31 @@ class Sim:
             faults=self.faults,
             tuning=TUNING,
             parallel=1,
-            new_event=lambda: SimEvent(self.scheduler),
+            new_event=lambda: SimEvent(self.scheduler, rate),
             down=self._found_down,
             interleave=self._interleave if self.shape.page_size else None,
         )
-        ledger = MemoryLedger(self.files[seat], owner, is_alive=self._is_alive, faults=self.faults)
+        clock: Clock = self.clock
+        queues: list[Queue] = [*self.queues]
+        if self.shape.is_fleet:
+            clock = own = fleet.OwnClock(self.clock, *self.shape.clocks[seat])
+            queues = [cast("Queue", fleet.OwnQueue(one, own)) for one in self.queues]
+            member = fleet.make_member(self, process, self._incarnations, own)
+            owner, is_alive = member.text, member.is_alive
+            pool.check_begin = partial(fleet.check_begin, self)
+        ledger = MemoryLedger(self.files[seat], owner, is_alive=is_alive, faults=self.faults)
         reports = Reports(self, process, ledger, self.files[seat]) if self.shape.reports else None
         emit = self._emit if reports is None else fan_out(self._emit, reports.observer)
         agent = Agent(
-            queues=[WorkedQueue(queue=one, name=one.facts.name) for one in self.queues],
+            queues=[WorkedQueue(queue=one, name=one.facts.name) for one in queues],
             ports=Ports(
                 store=self.store,
                 ledger=ledger,
                 pool=pool,
-                clock=self.clock,
+                clock=clock,
                 emit=emit,
                 budgets=self._gate(ledger),
+                standing=process.member or Alone(),
             ),
             policy=lambda: self._policy,
             settings=AgentSettings(
@@ -702,9 +732,9 @@ class Sim:
             abort_transfers=pool.abort,
             reporter=None if reports is None else reports.reporter,
         )
-        agent._stopper.changed = SimCondition(self.scheduler)  # type: ignore[assignment]
+        agent._stopper.changed = SimCondition(self.scheduler, rate)  # type: ignore[assignment]
         for one in agent.pollers:
-            one.keeper._changed = SimCondition(self.scheduler)  # type: ignore[assignment]
+            one.keeper._changed = SimCondition(self.scheduler, rate)  # type: ignore[assignment]
         agent._slots = SimExecutor(self.scheduler, process)  # type: ignore[assignment]
         process.agent, process.pool, process.reports = agent, pool, reports
         self.seats[seat] = self.alive[owner] = process
@@ -712,6 +742,9 @@ class Sim:
             self.scheduler.spawn(process, "poll", partial(agent._poll_until_stopped, one))
             self.scheduler.spawn(process, "keep", one.keeper._work)
         self.scheduler.spawn(process, "sweep", agent._sweep_until_stopped)
+        if process.member is not None:
+            self.scheduler.spawn(process, "member", process.member._beat_until_over)
+            process.member.when_fenced(lambda: self._end(process, Stop.NOW))
         if self.shape.replies:
             process.replies = Replies(self, ledger, self.files[seat])
             self.scheduler.spawn(process, "replies", process.replies.work, is_background=True)
@@ -778,7 +811,7 @@ class Sim:
             return self._aimed(task, name, planned)
         if name == self.shape.killer:
             return self._befall(task, name, "kill")
-        if self.is_down(name):
+        if self.is_down(name) or self.is_cut(task.process, name):
             return "down"
         aim = self.shape.aim
         if aim is not None and name == aim[0]:
@@ -792,6 +825,49 @@ class Sim:
             return None
         self.faults_left -= 1
         return self._befall(task, name, kinds[int(self.random.random() * len(kinds))])
+
+    def begins(self, task: Task, name: str) -> None:
+        """A call is about to be made."""
+        process = task.process
+        if self.shape.is_fleet and name in fleet.SEEN_BY_OTHERS and not task.is_zombie:
+            assert isinstance(process, Running)
+            fleet.check_begin(self, process, name)
+
+    def lock(self, task: Task, name: str) -> None:
+        """Right before the effect of a call: a transaction of the ledger begins."""
+        if self.shape.is_fleet and name.startswith("ledger."):
+            assert isinstance(task.process, Running)
+            fleet.lock(self, task.process, name)
+
+    def answer_late(self, process: Running) -> None:
+        """After a beat was committed."""
+        if self.scheduler.current is None or self.is_calm or "slow" not in self.shape.kinds:
+            return
+        if self.faults_left > 0 and self.random.random() < self.shape.rate:
+            self.faults_left -= 1
+            self.tell(f"{process.name}: the answer to a beat is late")
+            self.scheduler.sleep(fleet.late_s(self.random))
+            self.allow(self.scheduler.current)
+
+    def freeze_on_the_way(self, process: Running) -> None:
+        """Between the last look at the own clock and the transaction that follows it."""
+        if self.scheduler.current is None:
+            return
+        is_struck = not self.is_calm and "freeze" in self.shape.kinds and self.faults_left > 0
+        if is_struck and self.random.random() < self.shape.rate:
+            self.faults_left -= 1
+            self._freeze(process)
+        self.allow(self.scheduler.switch())
+
+    def _freeze(self, process: Running) -> None:
+        process.paused_until_s = self.clock.now_s + self.random.choice(FROZEN_S)
+        self.tell(f"{process.name} is suspended until {process.paused_until_s:.0f}")
+
+    def is_cut(self, process: Process, name: str) -> bool:
+        """This agent alone does not reach what the call needs."""
+        assert isinstance(process, Running)
+        is_ledger = DOWN[name.split(".", maxsplit=1)[0]] == "ledger"
+        return is_ledger and process.cut_until_s > self.clock.now_s
 
     def is_down(self, name: str) -> bool:
         """What this call needs has an outage."""
@@ -868,7 +944,8 @@ class Sim:
         bug = process.agent._bug if process.agent else None
         if isinstance(bug, Violation):
             raise bug
-        if bug is not None and not isinstance(bug, Killed):
+        fleet.check_member(process)
+        if bug is not None and not isinstance(bug, Killed | FencedOff):
             raise Violation(f"BUG {type(bug).__name__}: {bug}") from bug
 
     # ------------------------------------------------------------ the run
@@ -889,12 +966,15 @@ class Sim:
 
     def _step(self) -> None:
         self._bury_the_dead()
+        # Without its ledger no member starts.
+        from_s = self.down_until_s.get("ledger", 0.0) if self.shape.is_fleet else 0.0
         for seat, process in enumerate(self.seats):
-            if process is None and self.restart_s[seat] <= self.clock.now_s:
+            if process is None and max(self.restart_s[seat], from_s) <= self.clock.now_s:
                 self.start(seat)
         self._operate()
         self._raise_budget()
-        later = [due for seat, due in enumerate(self.restart_s) if self.seats[seat] is None]
+        starts_s = [due for seat, due in enumerate(self.restart_s) if self.seats[seat] is None]
+        later = [max(due_s, from_s) for due_s in starts_s]
         later += self._next_act_s()
         self.scheduler.step(min(later, default=None))
         if self.ghost.violations:
@@ -902,9 +982,11 @@ class Sim:
         for process in self.seats:
             if process is not None and process.agent is not None and process.agent._bug:
                 self._check_bug(process)
+            if process is not None:
+                fleet.check_member(process)
             if process is not None and process.reports is not None and not process.is_dead:
                 process.reports.check()
-        if self.scheduler.steps > MOST_STEPS:
+        if self.scheduler.steps > (MOST_STEPS_OF_FLEET if self.shape.is_fleet else MOST_STEPS):
             raise Violation("L1 it does not end")
 
     def _maybe_something(self) -> None:
@@ -914,7 +996,7 @@ class Sim:
         if self.to_send and chance < 0.02:
             self.send()
             return
-        kinds = [one for one in OUTSIDE_KINDS if one in self.shape.kinds]
+        kinds = [one for one in (*OUTSIDE_KINDS, *FLEET_KINDS) if one in self.shape.kinds]
         if not kinds or self.faults_left <= 0:
             return
         self.faults_left -= 1
@@ -923,6 +1005,7 @@ class Sim:
     def befall_outside(self, kind: str) -> None:
         """Something that no call asked for."""
         running = [one for one in self.seats if one is not None and not one.is_dead]
+        self._befall_members(kind, running)
         match kind:
             case "overwrite":
                 self.overwrite(self.random.choice(self.shape.keys))
@@ -965,19 +1048,42 @@ class Sim:
                 self.tell("the route is taken away")
                 self.revoke()
 
+    def _befall_members(self, kind: str, running: list[Running]) -> None:
+        """What makes the others wonder whether an agent is there."""
+        match kind:
+            case "away" if not self.is_down("ledger."):
+                until_s = self.clock.now_s + self.random.choice(AWAY_S)
+                self.down_until_s["ledger"] = until_s
+                self.members.away_s.append((self.clock.now_s, until_s))
+                self.tell(f"the ledger is away until {until_s:.0f}")
+            case "cut" if running:
+                process = self.random.choice(running)
+                process.cut_until_s = self.clock.now_s + self.random.choice(AWAY_S)
+                self.tell(f"{process.name} alone does not reach the ledger")
+            case "freeze" if running:
+                self._freeze(self.random.choice(running))
+
     def _stop(self, process: Running) -> None:
         """Systemctl stop, twice sometimes."""
-        agent = process.agent
-        assert agent is not None
         if any(task.name == "main" for task in process.tasks):
             return
         self.tell(f"{process.name} is asked to stop")
-        agent.request_stop(Stop.DRAIN)
+        self._end(process, Stop.DRAIN)
+
+    def _end(self, process: Running, how: Stop) -> None:
+        """As `app.agent` ends one: at a stop, or as others took it for gone."""
+        agent = process.agent
+        assert agent is not None
+        agent.request_stop(how)
+        if any(task.name == "main" for task in process.tasks):
+            return
 
         def finish() -> None:
             agent._finish()
             if process.replies is not None:
                 process.replies.close()
+            if process.member is not None:
+                process.member.leave()
             self.kill(process)
 
         self.scheduler.spawn(process, "main", finish)

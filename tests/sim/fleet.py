@@ -1,0 +1,285 @@
+"""Agents of a simulation that share a ledger as they do on PostgreSQL: members that may be judged.
+
+Each is the real `Member`, whose beats, judgements and fence are the product's own; only the
+database below it is a stand-in. An agent reads a clock of its own, which shows another time than
+those of the others and runs at another rate. What must hold:
+
+    D1  whoever is judged dead had stopped acting by its own clock before
+    D2  nobody is judged for a silence that was the ledger's
+    D3  whoever was judged dead changes nothing in the ledger
+    D4  whoever was judged dead begins nothing that others see
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from backhaul.adapters.ledger.owner import Owner
+from backhaul.adapters.ledger.postgres.member import AGENT, Member
+from backhaul.adapters.ledger.postgres.pulse import Seen
+from backhaul.core.fleet.liveness import DEAD_S, GAP_S, TRUST_S
+from backhaul.core.ports import Message
+from backhaul.core.ports.ledger_place import PostgresUrl
+from backhaul.testing.fakes.memory_file import outage
+from tests.sim.ghost import Violation
+from tests.sim.scheduler import SimClock, SimEvent
+from tests.sim.shape import LATE_S
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from tests.sim.world import Running, Sim, SimQueue
+
+FAR = 1000.0  # two monotonic clocks differ by days
+SEEN_BY_OTHERS = frozenset({"queue.receive", "queue.delete", "queue.send_dead_letter"})
+
+
+class OwnClock:
+    """Implements `ports.Clock` for one node: seconds since anything, at a rate of its own."""
+
+    def __init__(self, clock: SimClock, ahead_s: float, rate: float) -> None:
+        self._clock = clock
+        self._ahead_s = ahead_s
+        self.rate = rate
+
+    def now(self) -> datetime:
+        return self._clock.now() + timedelta(seconds=self._ahead_s)
+
+    def monotonic(self) -> float:
+        return 1e6 + FAR * self._ahead_s + self.rate * self._clock.monotonic()
+
+
+class OwnQueue:
+    """A queue as an agent with its own clock sees it: a message has the time of that clock."""
+
+    def __init__(self, queue: SimQueue, clock: OwnClock) -> None:
+        self._queue = queue
+        self._clock = clock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._queue, name)
+
+    def receive(self, **wanted: int) -> list[Message]:
+        began_s = self._clock.monotonic()
+        found = self._queue.receive(**wanted)
+        return [replace(one, received_monotonic_s=began_s) for one in found]
+
+
+@dataclass(kw_only=True)
+class MemberRow:
+    """One row of `members`, and what nobody but the checker knows.
+
+    Attributes:
+        shows_at: When it beat last, by the clock of its own node.
+        beat_s: When its last beat was committed, in simulated seconds.
+    """
+
+    process: Running
+    where: str
+    beats: int = 0
+    shows_at: datetime
+    beat_s: float
+    is_judged: bool = False
+    has_ended: bool = False
+
+    @property
+    def is_in_force(self) -> bool:
+        return not (self.is_judged or self.has_ended)
+
+
+@dataclass(kw_only=True)
+class Members:
+    """What the database knows of the members.
+
+    Attributes:
+        leader: Its id; empty: there was none yet.
+        judgements: Ids of those that were judged dead, in order.
+        away_s: When the ledger was away for everyone: from and until, in simulated seconds.
+    """
+
+    rows: dict[str, MemberRow] = field(default_factory=dict)
+    leader: str = ""
+    judgements: list[str] = field(default_factory=list)
+    away_s: list[tuple[float, float]] = field(default_factory=list)
+
+    def in_force(self) -> dict[str, MemberRow]:
+        return {me: row for me, row in self.rows.items() if row.is_in_force}
+
+    def silent_s(self, row: MemberRow, now_s: float) -> float:
+        """For how long it has not beaten while the ledger was there."""
+        away_s = sum(
+            max(0.0, min(until_s, now_s) - max(from_s, row.beat_s))
+            for from_s, until_s in self.away_s
+        )
+        return now_s - row.beat_s - away_s
+
+
+class SimPulse:
+    """Stands for `Pulse`: the same transactions, each of them one call of the simulation."""
+
+    def __init__(self, sim: Sim, process: Running, clock: OwnClock) -> None:
+        self._sim = sim
+        self._process = process
+        self._clock = clock
+        self._members = sim.members
+
+    def join(self, me: str, kind: str, host: str, process: str, version: str) -> None:
+        del kind, host, version
+        with self._sim.faults.call("member.join", outage):
+            self._members.rows[me] = MemberRow(
+                process=self._process,
+                where=process,
+                shows_at=self._clock.now(),
+                beat_s=self._sim.clock.now_s,
+            )
+
+    def beat(self, me: str) -> Seen:
+        with self._sim.faults.call("member.beat", outage):
+            row = self._members.rows[me]
+            if row.is_in_force:
+                row.beats += 1
+                row.shows_at, row.beat_s = self._clock.now(), self._sim.clock.now_s
+            found = self._members.in_force()
+            seen = Seen(
+                beats={peer: one.beats for peer, one in found.items()},
+                processes={peer: one.where for peer, one in found.items()},
+                leader=self._members.leader,
+            )
+        self._sim.answer_late(self._process)
+        return seen
+
+    def judge(self, me: str, peer: str, beats: int) -> None:
+        with self._sim.faults.call("member.judge", outage):
+            row, judge = self._members.rows[peer], self._members.rows[me]
+            if row.is_in_force and row.beats == beats and judge.is_in_force:
+                self._check(peer, row)
+                row.is_judged = True
+                self._members.judgements.append(peer)
+                self._sim.tell(f"{self._process.name} judges {row.process.name} dead")
+
+    def _check(self, peer: str, row: MemberRow) -> None:
+        """D1 and D2, by the rules as they were written; what is mutated is the program's."""
+        ghost, member = self._sim.ghost, row.process.member
+        assert member is not None
+        began_s = member._liveness._began_s
+        own_s = member._clock()
+        if not row.process.is_dead and began_s is not None and own_s - began_s <= TRUST_S:
+            ghost.broken(f"D1 {peer} is judged dead, and trusts itself still")
+        silent_s = self._members.silent_s(row, self._sim.clock.now_s) * self._clock.rate
+        # A gap no longer than this between two beats of the judge does not end its watch.
+        if silent_s < DEAD_S - GAP_S:
+            ghost.broken(f"D2 {peer} is judged dead after a silence of {silent_s:.1f} s")
+
+    def stand(self, me: str) -> str:
+        with self._sim.faults.call("member.stand", outage):
+            found = self._members.in_force()
+            if me in found and self._members.leader not in found:
+                self._members.leader = me
+            return self._members.leader
+
+    def leave(self, me: str) -> None:
+        with self._sim.faults.call("member.leave", outage):
+            self._members.rows[me].has_ended = True
+
+    def close(self) -> None:
+        """There is no connection."""
+
+
+class _Cursor:
+    """Of the lock and the look of one transaction."""
+
+    def __init__(self, rows: list[tuple[str, str]]) -> None:
+        self.cursor = self
+        self.counts = (1, len(rows))
+        self._rows = rows
+
+    def fetchall(self) -> list[tuple[str, str]]:
+        return self._rows
+
+    def close(self) -> None:
+        pass
+
+
+class _Connection:
+    """What `Member.check` asks: from its answer on it has the lock, as nothing else runs then.
+
+    Args:
+        on_the_way: Called before the statement is at the server; its process may be suspended.
+    """
+
+    def __init__(self, members: Members, on_the_way: Callable[[], None]) -> None:
+        self._members = members
+        self._on_the_way = on_the_way
+
+    def exec_driver_sql(self, _sql: str) -> _Cursor:
+        self._on_the_way()
+        return _Cursor([(me, row.where) for me, row in self._members.in_force().items()])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Named:
+    """All that a member wants of its database."""
+
+    name: str = "the ledger"
+
+
+def make_member(sim: Sim, process: Running, number: int, clock: OwnClock) -> Member:
+    """One in force, that has beaten once.
+
+    Args:
+        number: Of this start of an agent; its id is of it, so that a seed replays.
+    """
+    owner = Owner(host=f"edge{process.seat}", boot_id=f"boot{number}", pid=number, start=1)
+    url = PostgresUrl(text="postgresql://ledger")
+    member = Member(url, cast("Any", _Named()), AGENT, owner, clock=clock.monotonic)
+    member.id = f"{number:032x}"
+    member.text = f"{owner.host}:{member.id}"
+    member._pulse = SimPulse(sim, process, clock)  # type: ignore[assignment]
+    member._is_over = SimEvent(sim.scheduler, clock.rate)  # type: ignore[assignment]
+    process.member, process.name = member, member.text
+    member.join()
+    return member
+
+
+def check_begin(sim: Sim, process: Running, name: str) -> None:
+    """D4, before a call that others see."""
+    if _is_judged(sim, process) and not process.is_dead:
+        sim.ghost.broken(f"D4 {process.name} was judged dead, and begins {name}")
+
+
+def lock(sim: Sim, process: Running, name: str) -> None:
+    """As each transaction of a session does first; then D3.
+
+    Raises:
+        OutageError: `ledger`.
+        FencedOff: Others took it for gone.
+    """
+    member = process.member
+    assert member is not None
+    on_the_way = partial(sim.freeze_on_the_way, process)
+    member.check(cast("Connection", _Connection(sim.members, on_the_way)))
+    if _is_judged(sim, process):
+        sim.ghost.broken(f"D3 {process.name} was judged dead, and its {name} is committed")
+
+
+def _is_judged(sim: Sim, process: Running) -> bool:
+    return process.member is not None and sim.members.rows[process.member.id].is_judged
+
+
+def late_s(chance: random.Random) -> float:
+    """How long the answer to a beat takes that was committed."""
+    return chance.choice(LATE_S)
+
+
+def check_member(process: Running) -> None:
+    """Its thread ends of nothing that it does not know."""
+    failure = process.member.beating.failure if process.member is not None else None
+    if isinstance(failure, Violation):
+        raise failure
+    if isinstance(failure, Exception):
+        raise Violation(f"BUG the thread of beats: {type(failure).__name__}: {failure}")
