@@ -42,6 +42,15 @@ A simulated schedule is the real agent on stand-ins that keep the rules of SQS, 
 ledger, in one thread. A seed decides who goes on at each call, which calls fail, which take
 effect and lose their answer, and which agent dies or is paused. After each step a checker that
 sees everything checks whether data was lost, half visible or replaced by something older.
+`./dev prove --fleet` has schedules of two to five agents on one shared ledger, each with a clock that
+shows another time and runs at another rate. They judge each other by the product's own beats, while the
+ledger is away for all of them or for one, an answer to a beat is late, or an agent is suspended at any
+step and wakes after others have its work. The checker demands that whoever is judged dead had stopped
+acting by its own clock (D1), that nobody is judged for a silence of the ledger (D2), and that
+whoever was judged changes nothing in the ledger (D3) and begins nothing that others see (D4). The database
+below is a stand-in: a failover that loses commits is not in these schedules, nor are limits and
+rates over several agents. Their wall clocks are at most six minutes apart: with an hour between them
+staging of a suspended agent can be swept too early, and what it makes after that stays.
 `./dev prove --machine N` lets Hypothesis put the same troubles together, and shortens what it finds.
 `./dev torture` strikes the real agent on real servers, `./dev torture --fleet` three of them. Where one process talks to another, the
 [last table](#borders-between-processes) names what tests the orders in which messages can come; the
