@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import time
 from collections import Counter
@@ -44,16 +45,21 @@ class FleetServers(Servers):
 
     Attributes:
         database: Which of two is the primary changes with each failover.
+        pass_file: For PGPASSFILE, whichever is the primary.
         ways: By node.
     """
 
     database: PostgreSQL
+    pass_file: Path
     ways: list[CommitProxy]
 
     def __enter__(self) -> Self:
         super().__enter__()
         try:
             self.database = self._stack.enter_context(PostgreSQL(settings=UNSYNCED))
+            # Outlives the server; its standbys have the same password.
+            self.pass_file = self.directory / "pgpass"
+            shutil.copy(self.database.pass_file, self.pass_file)
             (port,) = self.database.ports
             self.ways = [self._stack.enter_context(CommitProxy(port)) for _ in range(NODES)]
         except BaseException:
@@ -120,7 +126,7 @@ class FleetRound(Round):
         self.database = self.it.name.replace("-", "_")
         servers.database.create_database(self.database)
         self.it.environment |= {
-            "PGPASSFILE": str(servers.database.pass_file),
+            "PGPASSFILE": str(servers.pass_file),
             **hooks(lease),
             "PYTHONPATH": self.python_path,
         }
