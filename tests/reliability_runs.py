@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.torture.fleet_faults import FLEET_FAULTS
+
 RUNS = Path(__file__).parent / "data/torture.json"
 FLEET = Path(__file__).parent / "data/torture_fleet.json"
 KINDS = ("rounds", "struck", "killed", "violated")
@@ -86,7 +88,10 @@ def _of_a_fleet() -> list[str]:
         else f"{n} with {float(lease):g} of them"
         for lease, n in sorted(leases.items(), reverse=True)
     )
+    unknown = sorted(FLEET_FAULTS.keys() - runs["faults"].keys() - {"fleet-calm"})
+    missing = f" No round is on record for: {', '.join(unknown)}." if unknown else ""
     few = f" The aim is {WANTED} rounds; these are fewer." if rounds < WANTED else ""
+    few += missing
     return [
         "## Real runs of a fleet",
         "",

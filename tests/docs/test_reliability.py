@@ -102,5 +102,6 @@ def test_rounds_of_a_fleet_say_by_which_times_its_agents_judged_each_other(
     assert "3 rounds, 3 of them struck something, 3 processes were killed" in text
     assert "3 times an agent found" in text
     assert "1 with the times as shipped, 2 with 0.2 of them" in text
+    assert "No round is on record for: commit-lost, database-restart" in text
     assert "The aim is 300 rounds; these are fewer." in text
     assert "| `node-paused` | 2 | 2 | 2 | 1 |" in text
