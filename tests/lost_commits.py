@@ -8,8 +8,8 @@ from enum import Enum
 
 from tests.torture.tcp import TcpProxy, reset
 
-# A simple query, as psycopg and PgBouncer send it: type, length, text.
-COMMIT = b"Q\0\0\0\x0bCOMMIT\0"
+# A simple query ends so, as psycopg and PgBouncer send it: COMMIT alone, or after changes.
+COMMIT = b"COMMIT\0"
 
 
 class Loss(Enum):

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, select, union_all, upd
 
 from backhaul.adapters.ledger import jobs, publications, replays, rows, staging, transfers
 from backhaul.adapters.ledger.daily.adding import add_of_transfer
+from backhaul.adapters.ledger.dialects.statements import at_once
 from backhaul.adapters.ledger.outbox import writing
 from backhaul.adapters.ledger.plans import append, drop_plan, prove
 from backhaul.adapters.ledger.schema import destinations, put
@@ -53,8 +54,8 @@ _RELEASE = update(destinations).where(_OF_TRANSFER).values(_NO_OWNER)
 _RELEASE_DEAD = (
     update(destinations).where(destinations.c.uri == bindparam("of_uri")).values(_NO_OWNER)
 )
-_IF_STILL_OWNER = update(destinations).where(
-    _OF_TRANSFER, destinations.c.epoch == bindparam("of_epoch")
+_IF_STILL_OWNER = at_once(
+    update(destinations).where(_OF_TRANSFER, destinations.c.epoch == bindparam("of_epoch"))
 )
 
 

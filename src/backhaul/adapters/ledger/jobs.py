@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from backhaul.adapters.ledger import rows, transfers
 from backhaul.adapters.ledger.daily.adding import add_of_transfer
+from backhaul.adapters.ledger.dialects.statements import at_once
 from backhaul.adapters.ledger.schema import destinations
 from backhaul.adapters.ledger.schema import jobs as table
 from backhaul.adapters.ledger.session import WriteSession
@@ -57,7 +58,7 @@ class SqlJobs(WriteSession):
             }
             try:
                 with tx.begin_nested():
-                    tx.execute(insert(table), values)
+                    tx.execute(at_once(insert(table)), values)
             except IntegrityError:
                 return False
         return True

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from backhaul.adapters.ledger import rows, transfers
 from backhaul.adapters.ledger.agents import paused_route
 from backhaul.adapters.ledger.attempts import end_dead
+from backhaul.adapters.ledger.dialects.statements import at_once
 from backhaul.adapters.ledger.jobs import open_jobs
 from backhaul.adapters.ledger.schema import operator_actions, paused_routes, put, replies
 from backhaul.adapters.ledger.schema import transfers as table
@@ -35,8 +36,8 @@ from backhaul.core.ports.replies import ReplyState
 
 SUBJECT_MOST = 1000  # characters
 _IS_IT = (replies.c.key == bindparam("of_key"), replies.c.target == bindparam("of_target"))
-_DROP = delete(replies).where(*_IS_IT, replies.c.state != ReplyState.SENT.value)
-_RESEND = (
+_DROP = at_once(delete(replies).where(*_IS_IT, replies.c.state != ReplyState.SENT.value))
+_RESEND = at_once(
     update(replies)
     .where(*_IS_IT)
     .values(

@@ -20,6 +20,7 @@ from sqlalchemy import (
 
 from backhaul.adapters.ledger import rows, transfers
 from backhaul.adapters.ledger.daily.adding import add_of_transfer
+from backhaul.adapters.ledger.dialects.statements import at_once
 from backhaul.adapters.ledger.schema import objects as table
 from backhaul.adapters.ledger.schema import transfers as transfer_table
 from backhaul.adapters.ledger.session import WriteSession
@@ -31,7 +32,7 @@ Found = TypeVar("Found")
 _PLANNED = select(*rows.PLANNED_COLUMNS)
 _PROVEN = select(*rows.PLANNED_COLUMNS, *rows.PROOF_COLUMNS)
 # The size is part of the condition: a proof of other bytes than planned finds no row.
-_PROVE = (
+_PROVE = at_once(
     update(table)
     .where(
         table.c.transfer_id == bindparam("of_transfer"),

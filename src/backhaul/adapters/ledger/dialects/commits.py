@@ -65,6 +65,7 @@ class SharedCommits:
     def __init__(self, connection: Connection, database: Database) -> None:
         self._connection = connection
         self._database = database
+        database.prepare(connection)
         self._in_use = threading.Lock()
         self._counting = threading.Lock()
         self._coming = 0  # threads that wait for the connection
@@ -130,6 +131,8 @@ class SharedCommits:
                     self._coming -= 1
 
     def _join(self) -> _Group:
+        if self._group is not None and self._group.size == 1:
+            self._send_rest(self._group)
         if self._group is None:
             transaction = self._begin()
             self._group = _Group(transaction, self._database.begun(self._connection))
@@ -140,6 +143,16 @@ class SharedCommits:
         self._group.own_undoing = len(self._group.undoing)
         self._group.own_announced = len(self._group.announced)
         return self._group
+
+    def _send_rest(self, group: _Group) -> None:
+        """What waits of the first block; where it fails, that block's thread raises the error.
+
+        Those after it send theirs with the end of their savepoint.
+        """
+        try:
+            self._database.end_block(self._connection)
+        except self._database.errors as error:
+            self._lose(group, error)
 
     def _begin(self) -> RootTransaction:
         transaction = self._connection.begin()
@@ -168,6 +181,7 @@ class SharedCommits:
             # Full disks and failed reads end SQLite's whole transaction by themselves, and a lost
             # connection ends PostgreSQL's.
             if group.size > 1 and self._driver_in_transaction():
+                self._database.undo_block(self._connection)
                 self._connection.exec_driver_sql("ROLLBACK TO one")
                 self._connection.exec_driver_sql("RELEASE one")
                 while len(group.undoing) > group.own_undoing:

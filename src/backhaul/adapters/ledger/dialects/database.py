@@ -51,11 +51,20 @@ class Database(ABC):
         """All that a statement or a commit may raise."""
         return (SQLAlchemyError, *self.driver_errors)
 
+    def prepare(self, connection: Connection) -> None:  # noqa: B027
+        """For the transactions of `lock`; called once, before the first."""
+
     def lock(self, connection: Connection) -> None:  # noqa: B027 - SQLite locks as it begins
         """Wait until this is the only transaction that writes; called at its beginning.
 
         What is read after it is what the writer before has committed.
         """
+
+    def end_block(self, connection: Connection) -> None:  # noqa: B027 - SQLite sends all at once
+        """What waits of this block is sent: an error that it meets is the block's own."""
+
+    def undo_block(self, connection: Connection) -> None:  # noqa: B027
+        """What waits of this block is forgotten."""
 
     def excludes(self, one: Location, other: Location) -> bool:
         """Whether no two transfers may own these at once: they overlap, or count as if they did."""

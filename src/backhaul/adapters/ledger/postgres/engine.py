@@ -9,7 +9,7 @@ https://www.postgresql.org/docs/15/runtime-config-client.html (those of a transa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 from psycopg.adapt import Loader
@@ -18,6 +18,11 @@ from sqlalchemy.dialects.postgresql.base import PGTypeCompiler
 from sqlalchemy.pool import NullPool, QueuePool
 
 from backhaul.adapters.ledger.postgres.address import connection_values, single_hosts
+from backhaul.adapters.ledger.postgres.deferred import (
+    DeferringConnection,
+    JoinedCursor,
+    defer_changes,
+)
 from backhaul.adapters.ledger.postgres.moment import READER_SQL, WRITER_SQL, ServerMoment, remember
 from backhaul.adapters.ledger.postgres.primary import PrimaryMemory
 from backhaul.adapters.ledger.postgres.waits import BoundedConnection, LastResult
@@ -43,6 +48,9 @@ _DEFAULTS = {
     "tcp_user_timeout": 15_000,  # milliseconds
     "target_session_attrs": "read-write",
 }
+_LOCK = "lock"  # in the options of a connection, and in its `info` what was found by it
+# Rows of each statement but the last, and of the last.
+Begun = tuple[list[list[tuple[Any, ...]]], list[tuple[Any, ...]]]
 _TIMEOUTS = (
     f"SET LOCAL lock_timeout = '{LOCK_S}s'; "
     f"SET LOCAL statement_timeout = '{STATEMENT_S}s'; "
@@ -61,7 +69,9 @@ def writing_engine(url: PostgresUrl, *, is_agent: bool = False) -> Engine:
     """
     begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
     memory = PrimaryMemory(url.text, url.beside, is_agent=is_agent)
-    return _engine(url, begin, WRITER_SQL, memory, NullPool)
+    engine = _engine(url, begin, WRITER_SQL, memory, NullPool)
+    defer_changes(engine)
+    return engine
 
 
 def reading_engine(url: PostgresUrl) -> Engine:
@@ -124,7 +134,7 @@ def _engine(
 
     engine = create_engine(
         "postgresql+psycopg://",
-        creator=lambda: open_connection(url, memory),
+        creator=lambda: open_connection(url, memory, DeferringConnection),
         poolclass=pool,
         use_native_hstore=False,
         **options,
@@ -133,8 +143,7 @@ def _engine(
 
     def on_begin(connection: Connection) -> None:
         try:
-            found = connection.exec_driver_sql(f"{begin}; {_TIMEOUTS}; {moment}").one()
-            at = ServerMoment.of_row(*found)
+            at = _begin(connection, f"{begin}; {_TIMEOUTS}; {moment}")
             memory.check(at)
         except BaseException:
             # SQLAlchemy does not know of a transaction yet. The next one begins on a connection of
@@ -148,14 +157,49 @@ def _engine(
     return engine
 
 
+def _begin(connection: Connection, text: str) -> ServerMoment:
+    """With the lock of all writers where the connection is to have it."""
+    lock = connection.get_execution_options().get(_LOCK)
+    if lock is None:
+        return ServerMoment.of_row(*connection.exec_driver_sql(text).one())
+    result = connection.exec_driver_sql(f"{text}; {lock}")
+    moment, *before = cast("LastResult", result.cursor).rows_before()
+    connection.info[_LOCK] = (before, [tuple(row) for row in result])
+    return ServerMoment.of_row(*moment[0])
+
+
+def lock_as_it_begins(connection: Connection, text: str) -> None:
+    """Let each transaction of this connection begin with these statements, in one round trip.
+
+    Args:
+        text: Several, each with rows; see `begun_with`.
+    """
+    connection.execution_options(**{_LOCK: text})
+
+
+def begun_with(connection: Connection, text: str) -> Begun:
+    """What these statements have found: as the transaction began, or now.
+
+    Returns:
+        The rows of those before the last, and of the last.
+    """
+    begun: Begun | None = connection.info.pop(_LOCK, None)
+    if begun is not None:
+        return begun
+    result = connection.exec_driver_sql(text)
+    before = cast("LastResult", result.cursor).rows_before()
+    return before, [tuple(row) for row in result]
+
+
 def _connection(values: dict[str, Any], kind: type[BoundedConnection]) -> BoundedConnection:
     # autocommit: the driver begins nothing on its own, the engine's event does.
+    is_writer = issubclass(kind, DeferringConnection)
     connection = kind.connect(
         **{**_DEFAULTS, **values},
         client_encoding="utf8",
         autocommit=True,
         prepare_threshold=None,
-        cursor_factory=LastResult,
+        cursor_factory=JoinedCursor if is_writer else LastResult,
     )
     connection.adapters.register_loader("numeric", _WholeNumber)
     return connection

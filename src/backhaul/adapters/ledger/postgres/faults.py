@@ -6,7 +6,7 @@ Source: https://www.postgresql.org/docs/15/errcodes-appendix.html.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -15,7 +15,9 @@ from sqlalchemy.exc import PendingRollbackError
 
 from backhaul.adapters.ledger.dialects.database import Database, ServerTransaction
 from backhaul.adapters.ledger.postgres import outcome
+from backhaul.adapters.ledger.postgres.engine import lock_as_it_begins
 from backhaul.adapters.ledger.postgres.lineage import newest_timeline
+from backhaul.adapters.ledger.postgres.member import CHECK
 from backhaul.adapters.ledger.postgres.moment import COUNTER_BITS, ServerMoment, current
 from backhaul.adapters.ledger.postgres.spans import spans_overlap
 from backhaul.core.errors import (
@@ -29,6 +31,7 @@ from backhaul.core.fleet.standing import Alone, Standing
 from backhaul.core.ports.ledger_place import PostgresUrl
 
 if TYPE_CHECKING:
+    from backhaul.adapters.ledger.postgres.deferred import DeferringConnection
     from backhaul.adapters.ledger.postgres.member import Member
     from backhaul.core.model import Location
 
@@ -152,10 +155,21 @@ class PostgresDatabase(Database):
     def standing(self) -> Standing:
         return Alone() if self._member is None else self._member
 
+    def prepare(self, connection: Connection) -> None:
+        if self._member is not None:
+            lock_as_it_begins(connection, CHECK)
+
     def lock(self, connection: Connection) -> None:
         if self._member is None:
             raise AssertionError("only a member writes")
         self._member.check(connection)
+        _driver(connection).is_deferring = True
+
+    def end_block(self, connection: Connection) -> None:
+        _driver(connection).send_deferred()
+
+    def undo_block(self, connection: Connection) -> None:
+        _driver(connection).take_deferred()
 
     def close(self) -> None:
         if self._leaves and self._member is not None:
@@ -226,3 +240,8 @@ def _detail(error: BaseException) -> str:
     diagnosis = getattr(getattr(error, "diag", None), "message_primary", None)
     last = lines[-1] if lines else type(error).__name__
     return diagnosis or last.removeprefix("connection failed: ")
+
+
+def _driver(connection: Connection) -> DeferringConnection:
+    """Of a connection of `writing_engine`."""
+    return cast("DeferringConnection", connection.connection.driver_connection)

@@ -13,10 +13,11 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from backhaul import __version__
 from backhaul.adapters.ledger.owner import Owner
+from backhaul.adapters.ledger.postgres.engine import begun_with
 from backhaul.adapters.ledger.postgres.pulse import IN_FORCE, LOCK_ROW, Pulse, require_row
 from backhaul.core.agent.thread_watchdog import Heartbeat
 from backhaul.core.errors import BackhaulError, FencedOff, OutageError
@@ -26,13 +27,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from backhaul.adapters.ledger.dialects.database import Database
-    from backhaul.adapters.ledger.postgres.waits import LastResult
     from backhaul.core.ports.ledger_place import PostgresUrl
 
 AGENT, COMMAND = "agent", "command"
 AGAIN_S = 1.0  # after a second beat that failed: the first is repeated at once
 JOIN_TRIES = 5  # of five seconds each: the server ends an idle transaction after 15 s
-_CHECK = f"""
+CHECK = f"""
 SELECT value FROM meta WHERE name = '{LOCK_ROW}' FOR UPDATE;
 SELECT id, process FROM members WHERE {IN_FORCE}
 """  # noqa: S608 - of constants
@@ -201,11 +201,9 @@ class Member:
             LedgerDamaged: There is nothing to lock.
         """
         self.require()
-        result = connection.exec_driver_sql(_CHECK)
-        cursor = cast("LastResult", result.cursor)
-        locked, self._in_force = cursor.counts[0], dict(cursor.fetchall())
-        result.close()
-        require_row(locked, LOCK_ROW, self._name)
+        (locked, *_), in_force = begun_with(connection, CHECK)
+        self._in_force = dict(in_force)
+        require_row(len(locked), LOCK_ROW, self._name)
         if self.id not in self._in_force:
             self._fence()
             raise self.fenced_off()

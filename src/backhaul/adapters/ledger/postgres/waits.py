@@ -9,7 +9,7 @@ a COMMIT is asked on a new one.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from typing import Any, TypeVar
 
 import psycopg
@@ -22,22 +22,27 @@ class NoAnswer(psycopg.OperationalError):
 
 
 class LastResult(psycopg.Cursor[Any]):
-    """Of several statements in one text, the result of the last.
+    """Of several statements in one text, the result of the last."""
 
-    Attributes:
-        counts: Rows of each result, found or changed; of the last `execute`.
-    """
-
-    counts: Sequence[int] = ()
+    _results_found = 1
 
     def execute(self, *args: Any, **kwargs: Any) -> LastResult:
         """As psycopg's."""
         super().execute(*args, **kwargs)
-        counts = [self.rowcount]
+        self._results_found = 1
         while self.nextset():
-            counts.append(self.rowcount)
-        self.counts = counts
+            self._results_found += 1
         return self
+
+    def rows_before(self) -> list[list[tuple[Any, ...]]]:
+        """Of the results before the last that have any; to be read before the last."""
+        found = []
+        for number in range(self._results_found - 1):
+            self.set_result(number)
+            if self.description is not None:
+                found.append(self.fetchall())
+        self.set_result(self._results_found - 1)
+        return found
 
 
 class BoundedConnection(psycopg.Connection[Any]):

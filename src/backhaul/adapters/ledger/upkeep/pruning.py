@@ -34,6 +34,7 @@ from sqlalchemy import (
     update,
 )
 
+from backhaul.adapters.ledger.dialects.statements import at_once
 from backhaul.adapters.ledger.schema import (
     destinations,
     jobs,
@@ -58,8 +59,10 @@ _FORGET_UNFINISHED = delete(meta).where(meta.c.name.in_((UNFINISHED, UNFINISHED_
 _UNFINISHED_BYTES = select(meta.c.value).where(meta.c.name == UNFINISHED_BYTES)
 _FIRST = select(func.min(objects.c.seq)).where(objects.c.transfer_id == bindparam("of_transfer"))
 _SOME = (objects.c.transfer_id == bindparam("of_transfer"), objects.c.seq < bindparam("of_end"))
-_DROP_SOME = delete(objects).where(*_SOME)
-_DROP_ALL = delete(objects).where(objects.c.transfer_id.in_(bindparam("of_ids", expanding=True)))
+_DROP_SOME = at_once(delete(objects).where(*_SOME))
+_DROP_ALL = at_once(
+    delete(objects).where(objects.c.transfer_id.in_(bindparam("of_ids", expanding=True)))
+)
 # What lists sum up from the objects where it was not kept.
 _COPIED = select(
     func.coalesce(

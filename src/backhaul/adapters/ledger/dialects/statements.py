@@ -1,0 +1,25 @@
+"""Which statements have to be carried out before the next line of code.
+
+A database may let changes wait for the statement after them. Where the number of changed rows is
+read, or an error is expected there, that would be too late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from sqlalchemy import Executable
+
+_AT_ONCE = "at_once"
+_Statement = TypeVar("_Statement", bound=Executable)
+
+
+def at_once(statement: _Statement) -> _Statement:
+    """The same statement, carried out where it stands."""
+    return statement.execution_options(**{_AT_ONCE: True})
+
+
+def is_at_once(options: Mapping[str, Any]) -> bool:
+    """Whether a statement with these execution options is."""
+    return bool(options.get(_AT_ONCE))
