@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import hdfs_native
@@ -53,14 +55,21 @@ class LocalLanding(Landing):
         self.uri = f"file://{path}"
 
     def files(self) -> dict[str, bytes]:
-        return {
-            str(path.relative_to(self.path)): path.read_bytes()
-            for path in self.path.rglob("*")
-            if path.is_file()
-        }
+        found = {}
+        for name in self.everything():
+            # An agent at work may rename or remove it meanwhile.
+            with suppress(FileNotFoundError):
+                if (self.path / name).is_file():
+                    found[name] = (self.path / name).read_bytes()
+        return found
 
     def everything(self) -> list[str]:
-        return [str(path.relative_to(self.path)) for path in self.path.rglob("*")]
+        # Unlike `rglob`, this goes on where a directory is removed meanwhile.
+        return [
+            os.path.relpath(os.path.join(directory, name), self.path)
+            for directory, directories, files in os.walk(self.path)
+            for name in [*directories, *files]
+        ]
 
     def above(self) -> list[str]:
         return [str(path) for path in self.path.parent.glob(f"{STAGING}/**/*")]
