@@ -66,7 +66,7 @@ class LocalLanding(Landing):
     def everything(self) -> list[str]:
         # Unlike `rglob`, this goes on where a directory is removed meanwhile.
         return [
-            os.path.relpath(os.path.join(directory, name), self.path)
+            str((Path(directory) / name).relative_to(self.path))
             for directory, directories, files in os.walk(self.path)
             for name in [*directories, *files]
         ]
