@@ -100,7 +100,9 @@ def test_a_page_shows_the_agent_at_work_and_pauses_its_route(local: Installation
         it.ask_for("p/a")
         agent.logged("transfer done")
         eventually(lambda: re.search(r"Transfers done</dt><dd>1<", visitor.get("/")))
-        (route,) = set(re.findall(r'<tr id="route-([^"]+)"', visitor.get("/")))
+        # The agent's report of its routes comes by itself, at most 5 s later.
+        row = re.compile(r'<tr id="route-([^"]+)"')
+        (route,) = eventually(lambda: set(row.findall(visitor.get("/"))))
         shown = visitor.send(f"/act/pause?route={route}", reason="maintenance", lasting="1h")
         assert "The route is paused" in shown
         assert "maintenance" in shown

@@ -30,7 +30,7 @@ from backhaul.core.objects import Pin, PlannedObject, Proof, StagedObject, Total
 from backhaul.core.ports import AbandonedStaging, AttemptStart, Claimed, Ledger, MessageKey
 from backhaul.core.ports.ledger_place import LedgerPlace
 from backhaul.testing.fakes import MemoryFile, MemoryLedger
-from tests.ledger_places import BEHIND_POOLER, EVERY_LEDGER, SERVERS, ledger_place
+from tests.ledger_places import BEHIND_POOLER, EVERY_LEDGER, SERVERS, ledger_place, statement
 
 T0 = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -232,6 +232,30 @@ def test_redelivery_after_failure_is_the_same_transfer_and_the_next_attempt(
     assert (again.transfer_id, again.attempt, again.failures) == ("t1", 2, 1)
     assert (again.code, again.reason, again.first_seen_at) == ("E_X", "it broke", T0)
     assert not again.is_live
+
+
+@pytest.mark.parametrize("kind", ["sqlite", EVERY_LEDGER[-1]], indirect=True)
+def test_a_transfer_that_a_failover_has_lost_is_begun_anew(
+    place: LedgerPlace, ledger: Ledger
+) -> None:
+    """The promoted standby lacks the commit that began it; its agent goes on."""
+    begin(ledger)
+    statement(place, "DELETE FROM journal")
+    statement(place, "DELETE FROM transfers")
+    with pytest.raises(TakenOver, match=r"E_TAKEN_OVER.*t1 is in the ledger no more"):
+        claim(ledger)
+    with pytest.raises(TakenOver):
+        ledger.note_wait("t1", None, "", "")
+    with pytest.raises(TakenOver):
+        ledger.finish("t1", 1, TransferState.DONE, "per-file", T0)
+    assert ledger.holder("t1").owner is None
+    fail(ledger, state=TransferState.DEAD)
+    ledger.note_dead_letter("t1")
+    assert ledger.staging_of("t1") is None
+    assert not ledger.is_mine("t1")
+    again = begin(ledger, "t2")
+    assert (again.transfer_id, again.attempt, again.is_live) == ("t2", 1, False)
+    assert claim(ledger, "t2") is not None
 
 
 def test_redelivery_of_a_running_transfer_counts_nothing(ledger: Ledger) -> None:

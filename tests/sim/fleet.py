@@ -13,7 +13,7 @@ those of the others and runs at another rate. What must hold:
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -190,19 +190,18 @@ class SimPulse:
         """There is no connection."""
 
 
-class _Cursor:
-    """Of the lock and the look of one transaction."""
+class _Looked:
+    """The lock and the look of one transaction; its own cursor."""
 
     def __init__(self, rows: list[tuple[str, str]]) -> None:
         self.cursor = self
-        self.counts = (1, len(rows))
         self._rows = rows
 
-    def fetchall(self) -> list[tuple[str, str]]:
-        return self._rows
+    def rows_before(self) -> list[list[tuple[str]]]:
+        return [[("",)]]  # the row that is locked
 
-    def close(self) -> None:
-        pass
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self._rows)
 
 
 class _Connection:
@@ -215,10 +214,11 @@ class _Connection:
     def __init__(self, members: Members, on_the_way: Callable[[], None]) -> None:
         self._members = members
         self._on_the_way = on_the_way
+        self.info: dict[str, object] = {}
 
-    def exec_driver_sql(self, _sql: str) -> _Cursor:
+    def exec_driver_sql(self, _sql: str) -> _Looked:
         self._on_the_way()
-        return _Cursor([(me, row.where) for me, row in self._members.in_force().items()])
+        return _Looked([(me, row.where) for me, row in self._members.in_force().items()])
 
 
 @dataclass(frozen=True, kw_only=True)

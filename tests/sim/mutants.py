@@ -1058,7 +1058,7 @@ def members_trust_themselves(patch: Patch) -> None:
 def the_fence_of_members_is_dropped(patch: Patch) -> None:
     def check(self: Any, connection: Any) -> None:
         self.require()
-        self._in_force = dict(connection.exec_driver_sql("").fetchall())
+        self._in_force = dict(connection.exec_driver_sql(""))
 
     patch.setattr(Member, "check", check)
 

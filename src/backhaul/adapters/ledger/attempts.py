@@ -144,9 +144,13 @@ class SqlAttempts(WriteSession):
         is_released = False
         try:
             with self._transaction() as tx:
+                is_begun = transfer_id in self._working
                 self._working.discard(transfer_id)
                 is_released = True
-                transfer = transfers.by_id(tx, transfer_id)
+                transfer = transfers.find(tx, transfer_id)
+                if transfer is None and is_begun:
+                    return  # a failover of the database has lost it, see `_begun`
+                transfer = transfer or transfers.by_id(tx, transfer_id)
                 if transfer["owner"] != self.owner.text:
                     return
                 release(tx, transfer_id)
@@ -168,13 +172,13 @@ class SqlAttempts(WriteSession):
 
     def note_dead_letter(self, transfer_id: str) -> None:
         with self._transaction() as tx:
-            transfer = transfers.by_id(tx, transfer_id)
-            if TransferState(transfer["state"]) is TransferState.DEAD:
+            transfer = transfers.find(tx, transfer_id)
+            if transfer is not None and TransferState(transfer["state"]) is TransferState.DEAD:
                 transfers.change(tx, transfer_id, {"has_letter": True})
 
     def note_wait(self, transfer_id: str, hold: Hold | None, code: str, reason: str) -> None:
         with self._transaction() as tx:
-            transfer = transfers.by_id(tx, transfer_id)
+            transfer = self._begun(tx, transfer_id)
             if transfer["owner"] != self.owner.text:
                 return
             values = {"code": None, "reason": None, **transfers.NOT_HELD}
@@ -194,12 +198,15 @@ class SqlAttempts(WriteSession):
 
     def holder(self, transfer_id: str) -> Holder:
         with self._transaction() as tx:
-            row = transfers.by_id(tx, transfer_id)
+            row = transfers.find(tx, transfer_id)
+        if row is None:
+            return Holder(owner=None, is_cancelled=False)
         return Holder(owner=row["owner"], is_cancelled=row["code"] == transfers.CANCELLED)
 
     def is_mine(self, transfer_id: str) -> bool:
         with self._transaction() as tx:
-            is_mine: bool = transfers.by_id(tx, transfer_id)["owner"] == self.owner.text
+            row = transfers.find(tx, transfer_id)
+            is_mine: bool = row is not None and row["owner"] == self.owner.text
             if not is_mine:
                 # In here: afterwards the transfer may have come back to this process as new work.
                 self._working.discard(transfer_id)

@@ -215,7 +215,7 @@ class SqlDestinations(WriteSession):
         marker: Location | None = None,
     ) -> bool:
         with self._transaction() as tx:
-            transfer = transfers.by_id(tx, transfer_id)
+            transfer = self._begun(tx, transfer_id)
             if not _compare_and_set(tx, transfer_id, epoch, _FINISHED):
                 return (transfer["state"], transfer["epoch"]) == (state.value, epoch)
             publications.publish(tx, transfer, epoch)

@@ -80,7 +80,7 @@ class SqlPlans(WriteSession):
 
     def planned_totals(self, transfer_id: str) -> Totals:
         with self._transaction() as tx:
-            row = transfers.by_id(tx, transfer_id)
+            row = self._begun(tx, transfer_id)
         return Totals(
             objects=row["objects_planned"], size_bytes=row["bytes_planned"], markers=row["markers"]
         )

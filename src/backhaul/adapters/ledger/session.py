@@ -72,10 +72,22 @@ class WriteSession:
         Raises:
             TakenOver
         """
-        row = transfers.by_id(tx, transfer_id)
+        row = self._begun(tx, transfer_id)
         if row["owner"] != self.owner.text:
             raise transfers.taken_over(row)
         return row
+
+    def _begun(self, tx: Connection, transfer_id: str) -> RowMapping:
+        """The transfer, which must be in the ledger.
+
+        Raises:
+            TakenOver: This process began it, and a failover of the database has lost the commit.
+        """
+        if (row := transfers.find(tx, transfer_id)) is not None:
+            return row
+        if transfer_id in self._working:
+            raise transfers.lost(transfer_id)
+        return transfers.by_id(tx, transfer_id)
 
 
 class ReadSession:

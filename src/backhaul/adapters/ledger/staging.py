@@ -46,7 +46,8 @@ class SqlStaging(WriteSession):
 
     def staging_of(self, transfer_id: str) -> AbandonedStaging | None:
         with self._transaction() as tx:
-            return recorded_staging(tx, transfers.by_id(tx, transfer_id))
+            row = transfers.find(tx, transfer_id)
+            return None if row is None else recorded_staging(tx, row)
 
     def abandoned_staging(self, claimed_before: datetime, *, most: int) -> list[AbandonedStaging]:
         with self._transaction() as tx:

@@ -64,12 +64,18 @@ _JOURNAL = insert(journal).from_select(
 )
 
 
+def find(tx: Connection, transfer_id: str) -> RowMapping | None:
+    """The transfer."""
+    row = tx.execute(_BY_ID, {"of_transfer": transfer_id}).mappings().one_or_none()
+    return None if row is None else checked(row)
+
+
 def by_id(tx: Connection, transfer_id: str) -> RowMapping:
     """The transfer; it must exist."""
-    row = tx.execute(_BY_ID, {"of_transfer": transfer_id}).mappings().one_or_none()
+    row = find(tx, transfer_id)
     if row is None:
         raise out_of_order(f"{transfer_id} is not in the ledger")
-    return checked(row)
+    return row
 
 
 def by_message(tx: Connection, key: MessageKey) -> RowMapping | None:
@@ -166,6 +172,15 @@ def taken_over(transfer: RowMapping) -> TakenOver:
         "E_TAKEN_OVER",
         f"{transfer['id']} is {transfer['state']}, and another process began its last attempt",
         hint="nothing: that process settles it",
+    )
+
+
+def lost(transfer_id: str) -> TakenOver:
+    """This process began it, and its row is gone: its message will begin it anew."""
+    return TakenOver(
+        "E_TAKEN_OVER",
+        f"{transfer_id} is in the ledger no more: the server that answers now has lost it",
+        hint="nothing: its message comes back, and begins it anew",
     )
 
 

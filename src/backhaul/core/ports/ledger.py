@@ -79,8 +79,9 @@ class AttemptLedger(Protocol):
     ) -> None:
         """State WAITING, HELD or DEAD with its reason; the claim ends.
 
-        Safe to repeat: a transfer of another process stays as it is. Recorded or not, this process
-        no longer works on it, and the next delivery may begin.
+        Safe to repeat: a transfer of another process stays as it is, and of one that a failover of
+        the database has lost nothing is recorded. Recorded or not, this process no longer works on
+        it, and the next delivery may begin.
 
         Args:
             reason: Kept without the secrets that `text.redacted` knows, as all text for people.
@@ -100,6 +101,9 @@ class AttemptLedger(Protocol):
 
         Neither a change of state nor a line in the journal. Another process's transfer stays as
         it is.
+
+        Raises:
+            TakenOver: A failover of the database has lost it.
         """
 
     def note_engine(self, transfer_id: str, engine: str, reason: str) -> None:
@@ -109,7 +113,7 @@ class AttemptLedger(Protocol):
         """Which kinds of tables its plan was recognised to have; replaces what was noted."""
 
     def holder(self, transfer_id: str) -> Holder:
-        """Which process has the transfer now, and whether it was cancelled."""
+        """Which process has the transfer now, and whether it was cancelled; none, if it is gone."""
 
     def is_mine(self, transfer_id: str) -> bool:
         """True while this process is the one that began the attempt under way."""

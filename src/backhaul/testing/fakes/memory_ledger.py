@@ -301,8 +301,8 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
 
     def note_dead_letter(self, transfer_id: str) -> None:
         with self._faults.call("ledger.note_dead_letter", outage):
-            row = self._row(transfer_id)
-            if row.state is TransferState.DEAD:
+            row = self._file.transfers.get(transfer_id)
+            if row is not None and row.state is TransferState.DEAD:
                 row.has_dead_letter = True
 
     def note_wait(self, transfer_id: str, hold: Hold | None, code: str, reason: str) -> None:
@@ -365,12 +365,15 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
 
     def holder(self, transfer_id: str) -> Holder:
         with self._faults.call("ledger.holder", outage):
-            row = self._row(transfer_id)
+            row = self._file.transfers.get(transfer_id)
+            if row is None:
+                return Holder(owner=None, is_cancelled=False)
             return Holder(owner=row.owner, is_cancelled=row.code == "E_CANCELLED")
 
     def is_mine(self, transfer_id: str) -> bool:
         with self._faults.call("ledger.is_mine", outage):
-            is_mine = self._row(transfer_id).owner == self._owner
+            row = self._file.transfers.get(transfer_id)
+            is_mine = row is not None and row.owner == self._owner
         if not is_mine:
             self._working.discard(transfer_id)
         return is_mine

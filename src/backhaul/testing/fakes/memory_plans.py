@@ -119,7 +119,9 @@ class MemoryStaging(MemorySession):
 
     def staging_of(self, transfer_id: str) -> AbandonedStaging | None:
         with self._faults.call("ledger.staging_of", outage):
-            row = self._row(transfer_id)
+            row = self._file.transfers.get(transfer_id)
+            if row is None:
+                return None
             if row.canonical is None or row.epoch is None:
                 return None
             there = self._file.destinations.get(row.canonical)

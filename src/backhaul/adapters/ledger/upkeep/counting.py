@@ -15,7 +15,9 @@ class SqlEgress(WriteSession):
 
     def note_egress(self, transfer_id: str, read: EgressCount) -> None:
         with self._transaction() as tx:
-            adding.add_of_transfer(tx, transfers.by_id(tx, transfer_id), read)
+            # What a failover of the database has lost has no route to be counted for.
+            if (row := transfers.find(tx, transfer_id)) is not None:
+                adding.add_of_transfer(tx, row, read)
 
     def note_command_egress(self, route: str, read: EgressCount) -> None:
         with self._transaction() as tx:
