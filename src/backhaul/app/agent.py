@@ -226,13 +226,16 @@ def _identity(
 
 
 def _check_and_announce(context: Context, opened: Opened, opening: AgentQueues, emit: Emit) -> None:
-    """What has to be right before the first message, what is risky, and what copies left behind.
+    """What has to be right before the first message, what copies left behind, and what is risky.
 
     Raises:
         ConfigurationError: As `check_sources` and `check_targets`.
+        OutageError: `ledger`.
     """
     check_sources(context.policy, opened.aws)
     check_targets(context.policy, opened.ports)
+    # First: where the ledger fails here, the process ends as one that has not started.
+    sweep(opened.ports, opened.ledger, context.policy)
     dead = [one.facts.dead_letter_name for one in opening.queues]
     emit(
         AgentStarted(
@@ -249,7 +252,6 @@ def _check_and_announce(context: Context, opened: Opened, opening: AgentQueues, 
         *route_warnings(context.policy),
     ):
         emit(warning)
-    sweep(opened.ports, opened.ledger, context.policy)
 
 
 def _leave_hard(pool: WorkerPool) -> None:
