@@ -250,6 +250,7 @@ def test_a_transfer_that_a_failover_has_lost_is_begun_anew(
         ledger.finish("t1", 1, TransferState.DONE, "per-file", T0)
     assert ledger.holder("t1").owner is None
     fail(ledger, state=TransferState.DEAD)
+    fail(ledger)
     ledger.note_dead_letter("t1")
     assert ledger.staging_of("t1") is None
     assert not ledger.is_mine("t1")

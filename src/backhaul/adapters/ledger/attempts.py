@@ -144,14 +144,11 @@ class SqlAttempts(WriteSession):
         is_released = False
         try:
             with self._transaction() as tx:
-                is_begun = transfer_id in self._working
                 self._working.discard(transfer_id)
                 is_released = True
                 transfer = transfers.find(tx, transfer_id)
-                if transfer is None and is_begun:
-                    return  # a failover of the database has lost it, see `_begun`
-                transfer = transfer or transfers.by_id(tx, transfer_id)
-                if transfer["owner"] != self.owner.text:
+                # A failover of the database may have lost it, also before this call is repeated.
+                if transfer is None or transfer["owner"] != self.owner.text:
                     return
                 release(tx, transfer_id)
                 values = {
