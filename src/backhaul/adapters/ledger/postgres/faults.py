@@ -124,6 +124,8 @@ class PostgresDatabase(Database):
         return current(connection).least_epoch(self._timelines_before)
 
     def require_newest(self, connection: Connection, epoch: int, staging_root: Location) -> None:
+        if epoch < current(connection).least_epoch(self._timelines_before + 1):
+            return  # it is of this timeline or an older one: nothing has to be read
         newest = newest_timeline(connection, self._timelines_before)
         if epoch >> COUNTER_BITS > newest:
             raise OutageError.of(
