@@ -15,6 +15,7 @@ from tests.lost_commits import Loss
 from tests.torture.faults import point_of
 from tests.torture.fleet import FleetRound, Node
 from tests.torture.points.sitecustomize import AGENT
+from tests.torture.tcp import TcpProxy
 
 FLEET_FAULTS: dict[str, Callable[[FleetRound], None]] = {}
 FLEET_WEIGHTS = {"fleet-calm": 1}
@@ -124,7 +125,7 @@ def node_paused(it: FleetRound) -> None:
 
 
 @fault("node-paused-at-point")
-def node_paused_atpoint_of(it: FleetRound) -> None:
+def node_paused_at_point(it: FleetRound) -> None:
     point = point_of(it, AGENT, "stop")
     it.start_all(node_0=point)
     node = it.nodes[0]
@@ -152,44 +153,36 @@ def ledger_cut(it: FleetRound) -> None:
     it.tell(f"cut {times} times")
 
 
-@fault("ledger-refused")
-def ledger_refused(it: FleetRound) -> None:
-    """One node does not reach the ledger until the others have judged it."""
+def _struck_way(it: FleetRound, strike: Callable[[TcpProxy], None], what: str) -> TcpProxy:
+    """The way of one node, struck until the others have judged it."""
     it.start_all()
     _soon(it)
     node = it.a_node()
-    node.way.refuse()
+    strike(node.way)
     it.verdict.struck += 1
-    it.tell(f"node {node.number} cut off")
+    it.tell(f"node {node.number} {what}")
     _meanwhile(it, _beyond_the_lease(it))
-    node.way.be_honest()
+    return node.way
+
+
+@fault("ledger-refused")
+def ledger_refused(it: FleetRound) -> None:
+    """One node does not reach the ledger until the others have judged it."""
+    _struck_way(it, TcpProxy.refuse, "cut off").be_honest()
 
 
 @fault("ledger-stalled")
 def ledger_stalled(it: FleetRound) -> None:
     """Nothing passes between one node and the ledger beyond the lease; then all of it does."""
-    it.start_all()
-    _soon(it)
-    node = it.a_node()
-    node.way.stall()
-    it.verdict.struck += 1
-    it.tell(f"node {node.number} stalled")
-    _meanwhile(it, _beyond_the_lease(it))
-    node.way.be_honest()
+    _struck_way(it, TcpProxy.stall, "stalled").be_honest()
 
 
 @fault("ledger-half-open")
 def ledger_half_open(it: FleetRound) -> None:
     """The connections of one node are silent and never end; new ones pass."""
-    it.start_all()
-    _soon(it)
-    node = it.a_node()
-    node.way.forget()
-    it.verdict.struck += 1
-    it.tell(f"node {node.number} half open")
-    _meanwhile(it, _beyond_the_lease(it))
+    way = _struck_way(it, TcpProxy.forget, "half open")
     if it.chance.random() < 0.5:
-        node.way.cut()
+        way.cut()
 
 
 @fault("commit-lost")

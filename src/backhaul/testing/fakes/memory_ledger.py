@@ -281,8 +281,8 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
     ) -> None:
         self._working.discard(transfer_id)
         with self._faults.call("ledger.fail", outage):
-            row = self._row(transfer_id)
-            if row.owner != self._owner:
+            row = self._file.transfers.get(transfer_id)
+            if row is None or row.owner != self._owner:
                 return
             self._release(transfer_id)
             row.attempt = max(0, row.attempt - refund)
