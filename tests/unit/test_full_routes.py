@@ -138,3 +138,39 @@ def test_what_is_left_elsewhere_is_counted_by_message_and_owner(
         assert times("m3", "edge2:a") == 0
         assert times("m1", "edge3:b") == 2, "what was met last is kept"
         assert times("m2", "edge2:a") == 0
+
+
+def test_a_route_that_has_had_its_minute_waits_as_long_as_the_ledger_finds(
+    world: FleetWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger counts for all agents, so this one's own count refuses nothing."""
+    left_s, asked = 45.0, []
+
+    def admit(_ledger: SqlLedger, transfer_id: str, _assignment: Assignment) -> float:
+        asked.append(transfer_id)
+        return left_s
+
+    monkeypatch.setattr(SqlLedger, "admit", admit)
+    limits = Limits(per_minute=1)
+    world.routes = (
+        route(name="a", sources=(("raw", "a/"),), limits=limits),
+        route(name="b", sources=(("raw", "b/"),)),
+    )
+    sent = [world.queue.send(f"raw/a/1, /land/{number}") for number in range(3)]
+    world.queue.send("raw/b/1, /land/b")
+    with world.running(slots=1) as agent:
+        eventually(lambda: world.landed() == {"b/1": b"data"})
+        eventually(lambda: len(agent.pollers[0].parking) == len(sent))
+        lists, began_s, before = (
+            world.faults.count("store.list"),
+            world.clock.monotonic(),
+            len(asked),
+        )
+        eventually(lambda: world.clock.monotonic() > began_s + 10 * left_s)
+        passed_s = world.clock.monotonic() - began_s
+        assert 0 < len(asked) - before <= passed_s / left_s + 2
+        assert world.faults.count("store.list") == lists
+        left_s = 0.0
+        eventually(lambda: world.queue.remaining == [])
+    assert len(world.landed()) == len(sent) + 1
+    assert {row.failures for row in world.rows()} == {0}

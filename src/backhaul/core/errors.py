@@ -4,7 +4,7 @@
     ├── TransientError       comes back after a back-off; spends an attempt
     │   ├── SourceChanged    the object is no longer the pinned one: plan again
     │   ├── DestinationBusy  another transfer owns the destination (exit 75)
-    │   │   └── RouteFull        as many of its route are in flight as its limit allows (exit 75)
+    │   │   └── RouteFull        its route has as many as its limits allow (exit 75)
     │   ├── RoutePaused      an operator paused the route (exit 75)
     │   │   └── BudgetUsedUp     its budget holds the route (exit 75)
     │   ├── TakenOver        another process has the transfer now: stop, touch nothing
@@ -99,7 +99,7 @@ class DestinationBusy(TransientError):
 
 
 class RouteFull(DestinationBusy):
-    """As many transfers of the route are in flight, on all agents, as its limit allows."""
+    """The agents together have in flight, or began within a minute, what the route allows."""
 
     route = ""
 

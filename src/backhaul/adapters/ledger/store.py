@@ -7,6 +7,7 @@ from backhaul.adapters.ledger.attempts import SqlAttempts
 from backhaul.adapters.ledger.budgets.raising import SqlBudgets
 from backhaul.adapters.ledger.destinations import SqlDestinations
 from backhaul.adapters.ledger.expectations import SqlExpectations
+from backhaul.adapters.ledger.fleet.admitting import SqlAdmissions
 from backhaul.adapters.ledger.jobs import SqlJobs
 from backhaul.adapters.ledger.operators import SqlOperators
 from backhaul.adapters.ledger.outbox.delivering import SqlReplies
@@ -23,6 +24,7 @@ from backhaul.adapters.ledger.upkeep.pruning import SqlPruning
 class SqlLedger(
     SqlAttempts,
     SqlDestinations,
+    SqlAdmissions,
     SqlPlans,
     SqlPublications,
     SqlReplays,

@@ -161,6 +161,9 @@ class DestinationLedger(Protocol):
         `claim` counts once more. False where one agent alone works on the ledger.
         """
 
+    def admit(self, transfer_id: str, assignment: Assignment) -> float:
+        """Seconds until the minute of the route lets it begin; 0: it may, and counts in it once."""
+
     def intend(
         self,
         transfer_id: str,

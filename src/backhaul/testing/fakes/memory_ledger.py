@@ -168,6 +168,9 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
     def is_full(self, transfer_id: str, assignment: Assignment) -> bool:
         return False
 
+    def admit(self, transfer_id: str, assignment: Assignment) -> float:
+        return 0.0
+
     def _is_in_the_way(self, transfer_id: str, destination: Location) -> bool:
         return any(
             row.owner_transfer not in {None, transfer_id}

@@ -1,4 +1,7 @@
-"""The processes that write one ledger on PostgreSQL; with a file the kernel knows them."""
+"""Of several agents on one ledger on PostgreSQL: who they are, and what they share.
+
+With a file there is one, and the kernel knows the processes beside it.
+"""
 
 from __future__ import annotations
 
@@ -22,5 +25,15 @@ members = Table(
     Column("ended_at", UtcTime),
     Column("judged_at", UtcTime),  # dead, by another member
     Column("judged_by", Text),
+    sqlite_with_rowid=False,
+)
+
+# Transfers of routes with `limits.per_minute` that began within the last minute.
+route_starts = Table(
+    "route_starts",
+    metadata,
+    Column("route", Text, primary_key=True),
+    Column("at", UtcTime, primary_key=True),  # by the database's clock
+    Column("transfer_id", Text, primary_key=True),
     sqlite_with_rowid=False,
 )

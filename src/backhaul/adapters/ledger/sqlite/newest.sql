@@ -352,3 +352,10 @@ CREATE TABLE members (
 	PRIMARY KEY (id)
 )
  WITHOUT ROWID;
+CREATE TABLE route_starts (
+	route TEXT NOT NULL,
+	at BIGINT NOT NULL,
+	transfer_id TEXT NOT NULL,
+	PRIMARY KEY (route, at, transfer_id)
+)
+ WITHOUT ROWID;

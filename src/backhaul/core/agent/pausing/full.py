@@ -6,6 +6,8 @@ here is the lock under which the threads of an agent share it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from backhaul.core.agent.context import AgentContext
 from backhaul.core.errors import RouteFull
 from backhaul.core.model import Assignment
@@ -44,31 +46,48 @@ class RoutePlace:
 
     def enter(self, job: Assignment, transfer_id: str) -> bool:
         """Whether this agent alone leaves room for it."""
+        is_shared = self._context.ports.standing.is_shared
+        if is_shared:  # the ledger counts the minutes of all agents
+            job = replace(job, limits=replace(job.limits, per_minute=None))
         with self._context.stopper.changed:
             if self._context.gate.enter(job, transfer_id):
                 return True
-            if self._context.ports.standing.is_shared:
+            if is_shared:
                 # Another look costs a turn at the lock of all agents.
                 self._context.full.note_full(job.route, FULL_HERE_S)
             return False
 
     def is_full(self, transfer_id: str, job: Assignment) -> bool:
-        """Whether the agents together fill the route: read before S3 is, as the claim may be."""
-        context, route = self._context, job.route
-        if job.limits.in_flight is None or not context.ports.standing.is_shared:
+        """Whether the agents together have all that the route allows: in flight, or this minute.
+
+        Read before S3 is, as the claim may be.
+        """
+        context, route, limits = self._context, job.route, job.limits
+        if not context.ports.standing.is_shared:
+            return False
+        if limits.in_flight is None and limits.per_minute is None:
             return False
         with context.stopper.changed:
             if self._looks_at != route and not context.full.may_look(route):
                 return True
-        is_full = context.ports.ledger.is_full(transfer_id, job)
-        least_s, most_s = FULL_S
-        seconds = least_s + (most_s - least_s) * context.chance()
+        seconds = self._wait_s(transfer_id, job)
         with context.stopper.changed:
-            if is_full:
+            if seconds:
                 context.full.note_full(route, seconds)
             else:
                 context.full.note_free(route)
-        return is_full
+        return seconds > 0
+
+    def _wait_s(self, transfer_id: str, job: Assignment) -> float:
+        """By the ledger; 0: it may begin, and has been counted."""
+        context, ledger = self._context, self._context.ports.ledger
+        if job.limits.in_flight is not None and ledger.is_full(transfer_id, job):
+            least_s, most_s = FULL_S
+            return least_s + (most_s - least_s) * context.chance()
+        if job.limits.per_minute is None:
+            return 0.0
+        left_s = ledger.admit(transfer_id, job)
+        return max(left_s, FULL_HERE_S) if left_s else 0.0
 
     def give_up(self, job: Assignment, *, has_run: bool) -> None:
         """What `enter` admitted ended, or did not begin."""
@@ -99,7 +118,8 @@ class RoutePlace:
 
 def _full(route: str) -> RouteFull:
     error = RouteFull(
-        "E_DST_BUSY", f"route {route} has as many transfers in flight as its limit allows"
+        "E_DST_BUSY",
+        f"route {route} has as many transfers, in flight or begun within a minute, as it allows",
     )
     error.route = route
     return error
