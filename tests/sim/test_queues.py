@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -60,13 +61,13 @@ def test_a_message_that_waits_for_a_slot_is_handed_back_at_a_stop(
 ) -> None:
     """Else it stays hidden for a whole timeout; and there are such messages in these schedules."""
     waited: list[str] = []
-    accept = QueuePoller._accept
+    received = QueuePoller._received
 
-    def noted(self: QueuePoller, message: object) -> None:
-        accept(self, message)  # type: ignore[arg-type]
-        waited.extend(one.message_id for one in self._waiting)
+    def noted(self: QueuePoller, *what: Any, **how: Any) -> None:
+        received(self, *what, **how)
+        waited.extend(one.message_id for one in self._hand._waiting)
 
-    monkeypatch.setattr(QueuePoller, "_accept", noted)
+    monkeypatch.setattr(QueuePoller, "_received", noted)
     for seed in range(30):
         Sim(seed, of_two(6, kinds=frozenset({"stop"}), at_once=6)).run()
     assert waited

@@ -246,7 +246,7 @@ class Agent:
     def _serve(self, poller: QueuePoller, message: Message, is_new: bool) -> None:  # noqa: FBT001
         with self._errors_to_run(Stop.DRAIN):
             poller.serve(message, is_new)
-        poller.leave_slot()
+        poller.leave_slot(message)
 
     def _sweep_until_stopped(self) -> None:
         """Remove abandoned staging every few minutes."""

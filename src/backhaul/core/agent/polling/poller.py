@@ -1,19 +1,20 @@
 """Polls one queue, and gives its messages to slots.
 
-Capacity first, then receive: a poll requests as many messages as there are slots for them. Each
-message gets a slot thread, and its visibility is kept from the moment of its receipt. What happens
-to it then is in `core.agent.delivery`; how several queues share the slots in `shares`.
+Capacity first, then receive: a poll requests as many messages as there are slots for them, and more
+only to find those of other senders. Each message gets a slot thread, and its visibility is kept
+from the moment of its receipt. What happens to it then is in `core.agent.delivery`; how several
+queues share the slots in `shares`, and the senders of one queue in `senders`.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from backhaul.core import facts
 from backhaul.core.agent.context import AgentContext
 from backhaul.core.agent.delivery import deliver
 from backhaul.core.agent.pausing.parking import Parking
+from backhaul.core.agent.polling.senders import Hand
 from backhaul.core.agent.polling.shares import Room, SlotShare, SlotShares
 from backhaul.core.agent.returning import give_back, hand_back
 from backhaul.core.agent.thread_watchdog import Heartbeat
@@ -30,6 +31,7 @@ SHORT_POLL_PAUSE_S = 1.0  # between empty polls that do not wait by themselves
 PROMISED_WAIT_S = 1
 DRAIN_TRIES_MIN = 5  # failed polls before a drain gives up, however short its patience
 RECEIVED_MOST = 10  # by one call of SQS
+LOOK_AGAIN_S = 5.0  # for other senders, where the last look found the queue empty
 HELD_S = 5.0  # between two looks whether the ledger sees this process
 
 
@@ -62,7 +64,9 @@ class QueuePoller:
         self._shares = shares
         self._share = share
         self._submit = submit
-        self._waiting: deque[Message] = deque()  # received, and there was no slot for it
+        self._is_fifo = context.queue.facts.is_fifo
+        self._hand = Hand(self._settings.slots, is_fifo=self._is_fifo)
+        self._look_again_s = 0.0
         self._has_backlog = False
         self._is_turn_of_parked = False
         self._held_since_s: float | None = None
@@ -82,8 +86,8 @@ class QueuePoller:
         try:
             self._poll_until_stopped()
         finally:
-            while self._waiting:
-                hand_back(self.context, self._waiting.popleft())
+            while (message := self._hand.next()) is not None:
+                hand_back(self.context, message)
 
     def _poll_until_stopped(self) -> None:
         failures = 0
@@ -99,8 +103,10 @@ class QueuePoller:
                 continue
             self._go_on()
             promised = self._share.promised
-            wait_s = self._wait_s(is_promised=promised > 0)
-            most = min(promised or room.most, self._received_most)
+            look = self._look(room)
+            is_look = look > 0 and not room.slots  # what frees a slot meanwhile is not to wait
+            wait_s = 0 if is_look else self._wait_s(is_promised=promised > 0)
+            most = min((promised or room.most) + look, self._received_most)
             self.heartbeat.beat()
             began_s = self.context.clock.monotonic()
             self.context.poll.ends_s = began_s + wait_s
@@ -121,13 +127,10 @@ class QueuePoller:
             self.context.poll.ends_s = began_s
             failures = 0
             self.heartbeat.beat()
-            self._has_backlog = len(messages) == most
-            self.parking.received(messages)
-            self.context.emit(facts.QueuePolled(queue=self.context.name, messages=len(messages)))
-            for message in messages:
-                self._accept(message)
-            self._end_promise()
-            if not messages and not self.parking.has_ready:
+            self._received(messages, is_full=len(messages) == most)
+            if is_look and not self._has_backlog:
+                self._look_again_s = self.context.clock.monotonic() + LOOK_AGAIN_S
+            elif not messages and not self.parking.has_ready:
                 if wait_s == 0:
                     self.heartbeat.rest()
                     self._stopper.pause(SHORT_POLL_PAUSE_S)
@@ -135,11 +138,22 @@ class QueuePoller:
                     self.context.totals.gave_up += len(self.parking)
                     return
 
+    def _received(self, messages: Sequence[Message], *, is_full: bool) -> None:
+        """Of a poll; full: it brought all that it requested."""
+        self._has_backlog = is_full
+        self.parking.received(messages)
+        self.context.emit(facts.QueuePolled(queue=self.context.name, messages=len(messages)))
+        for message in messages:
+            self._accept(message)
+        while self._start_waiting():
+            pass
+        self._end_promise()
+
     @property
     def _received_most(self) -> int:
         # One at a time keeps the order of a FIFO queue: SQS gives no second message of a group
         # while its first is in flight, but one answer may bring several.
-        return 1 if self.context.queue.facts.is_fifo else RECEIVED_MOST
+        return 1 if self._is_fifo else RECEIVED_MOST
 
     def _wait_s(self, *, is_promised: bool) -> int:
         if self.parking.has_ready:
@@ -205,12 +219,12 @@ class QueuePoller:
         with changed:
             while not self._stopper.is_requested:
                 room = self._room()
-                has_ready = self.parking.has_ready or bool(self._waiting)
+                has_ready = self.parking.has_ready or len(self._hand) > 0
                 if room.most > 0 and not has_ready and self._is_everything_paused():
                     self.heartbeat.rest()
                     changed.wait()
-                elif room.most > 0:
-                    if not self._has_backlog or room.slots >= enough or self._waiting:
+                elif room.most > 0 or self._look(room):
+                    if not self._has_backlog or not 0 < room.slots < enough or self._hand:
                         return self._promise(room)
                     now_s = self.context.clock.monotonic()
                     linger_until_s = linger_until_s or now_s + LINGER_S
@@ -243,9 +257,18 @@ class QueuePoller:
         share = self._share
         if self._shares.is_shared:
             is_wanted = self._has_backlog and not self._is_everything_paused()
-            share.wants = len(self._waiting) + self.parking.has_ready
+            share.wants = len(self._hand) + self.parking.has_ready
             share.wants += self._received_most * is_wanted
         return self._shares.room(share)
+
+    def _look(self, room: Room) -> int:
+        """How many messages to request beyond what there are slots for."""
+        now_s = self.context.clock.monotonic()
+        is_too_soon = not room.slots and not self._has_backlog and now_s < self._look_again_s
+        if is_too_soon or self._is_fifo or self._is_everything_paused():
+            return 0
+        with self._stopper.changed:
+            return self._hand.look_for(now_s)
 
     def _is_everything_paused(self) -> bool:
         """There is nothing to receive for; a drain looks nevertheless what the queue has."""
@@ -260,15 +283,15 @@ class QueuePoller:
         """
         with self._stopper.changed:
             is_due = any(due_s >= began_s for due_s in self.context.due_back.values())
-            return self._share.busy == 0 and not self._waiting and not is_due
+            return self._share.busy == 0 and not self._hand and not is_due
 
     # ------------------------------------------------------------ into the slots
 
     def _start_one(self) -> bool:
         """Start a message that waited for a slot, or one whose route is resumed."""
         with self._stopper.changed:
-            message = self._waiting.popleft() if self._waiting else None
-            self._share.waiting = len(self._waiting)
+            message = self._hand.next()
+            self._share.waiting = len(self._hand)
         is_new = message is not None
         if message is None:
             # Every second time none: others come, too.
@@ -278,6 +301,7 @@ class QueuePoller:
             return False
         with self._stopper.changed:
             self._shares.take(self._share)
+            self._hand.take(message)
         self._submit(self, message, is_new)
         return True
 
@@ -286,13 +310,10 @@ class QueuePoller:
             self.context.due_back.pop(message.message_id, None)
             is_late = self._stopper.is_requested
             is_ours = not is_late and self.keeper.keep(message)
-            has_slot = is_ours and self._take()
-            if is_ours and not has_slot:
-                self._waiting.append(message)
-                self._share.waiting = len(self._waiting)
-        if has_slot:
-            self._submit(self, message, True)  # noqa: FBT003 - by position alone
-        elif is_late:
+            if is_ours:
+                self._hand.add(message, self.context.clock.monotonic())
+                self._share.waiting = len(self._hand)
+        if is_late:
             give_back(self.context, message)
         elif not is_ours:
             self.context.emit(
@@ -304,10 +325,24 @@ class QueuePoller:
                 )
             )
 
+    def _start_waiting(self) -> bool:
+        """Start a message of those just received; False: there is none, or no slot for it."""
+        with self._stopper.changed:
+            message = None
+            if not self._stopper.is_requested and self._hand and self._take():
+                message = self._hand.next()
+            if message is not None:
+                self._hand.take(message)
+            self._share.waiting = len(self._hand)
+        if message is None:
+            return False
+        self._submit(self, message, True)  # noqa: FBT003 - by position alone
+        return True
+
     def _take(self) -> bool:
         """A slot for a message that was just received; False: it has to wait for one."""
         shares, share = self._shares, self._share
-        if shares.is_shared and not share.promised and not shares.room(share).slots:
+        if not share.promised and not shares.room(share).slots:
             return False
         shares.take(share)
         return True
@@ -337,8 +372,9 @@ class QueuePoller:
         if wait is not None:
             self.parking.park(message, wait)
 
-    def leave_slot(self) -> None:
+    def leave_slot(self, message: Message) -> None:
         """The slot of one of its messages is free again."""
         with self._stopper.changed:
             self._share.busy -= 1
+            self._hand.leave(message)
             self._stopper.changed.notify_all()
