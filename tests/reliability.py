@@ -49,8 +49,7 @@ step and wakes after others have its work. The checker demands that whoever is j
 acting by its own clock (D1), that nobody is judged for a silence of the ledger (D2), and that
 whoever was judged changes nothing in the ledger (D3) and begins nothing that others see (D4). The database
 below is a stand-in: a failover that loses commits is not in these schedules, nor are limits and
-rates over several agents. Their wall clocks are at most six minutes apart: with an hour between them
-staging of a suspended agent can be swept too early, and what it makes after that stays.
+rates over several agents. Their wall clocks are up to an hour away from the database's.
 `./dev prove --machine N` lets Hypothesis put the same troubles together, and shortens what it finds.
 `./dev torture` strikes the real agent on real servers, `./dev torture --fleet` three of them. Where one process talks to another, the
 [last table](#borders-between-processes) names what tests the orders in which messages can come; the

@@ -28,14 +28,15 @@ from backhaul.core.ports.ledger_place import PostgresUrl
 from backhaul.testing.fakes.memory_file import outage
 from tests.sim.ghost import Violation
 from tests.sim.scheduler import SimClock, SimEvent
-from tests.sim.shape import LATE_S
+from tests.sim.shape import AHEAD_S, LATE_S
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from tests.sim.world import Running, Sim, SimQueue
 
-FAR = 1000.0  # two monotonic clocks differ by days
+FAR = 1000.0  # two monotonic clocks differ by weeks
+UP_S = 2 * FAR * AHEAD_S  # since its machine started: never below 0
 SEEN_BY_OTHERS = frozenset({"queue.receive", "queue.delete", "queue.send_dead_letter"})
 
 
@@ -51,7 +52,7 @@ class OwnClock:
         return self._clock.now() + timedelta(seconds=self._ahead_s)
 
     def monotonic(self) -> float:
-        return 1e6 + FAR * self._ahead_s + self.rate * self._clock.monotonic()
+        return UP_S + FAR * self._ahead_s + self.rate * self._clock.monotonic()
 
 
 class OwnQueue:

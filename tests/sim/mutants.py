@@ -63,7 +63,14 @@ from backhaul.core.transfer.staging import Staging
 from backhaul.engines import checksum_comparison
 from backhaul.engines.native import Stager
 from backhaul.engines.operations import TargetOperations
-from backhaul.testing.fakes import FakeQueue, FakeTarget, MemoryLedger, memory_file, memory_ledger
+from backhaul.testing.fakes import (
+    FakeQueue,
+    FakeTarget,
+    MemoryFile,
+    MemoryLedger,
+    memory_file,
+    memory_ledger,
+)
 from backhaul.testing.fakes.inline import InlineSession
 from tests.sim.crash_points import Point
 from tests.sim.queues import BothAreFull, OneIsDenied
@@ -404,7 +411,7 @@ def no_sweep(patch: Patch) -> None:
 
 @mutant("the sweep leaves live transfers alone", 16)
 def sweep_everything(patch: Patch) -> None:
-    def litter(original: Any, self: Any, claimed_before: Any, *, most: int) -> Any:
+    def litter(original: Any, self: Any, now: Any, *, older_than: Any, most: int) -> Any:
         return [replace(left, epoch=10**9) for left, _, _ in self._file.staging.values()][:most]
 
     _around(patch, MemoryLedger, "abandoned_staging", litter)
@@ -1071,6 +1078,11 @@ def owners_are_nodes(patch: Patch) -> None:
         return host in nodes or bool(original(self, text))
 
     _around(patch, Member, "is_alive", is_alive)
+
+
+@_of_fleet("one clock tells how old staging is: the database's", 47)
+def staging_is_as_old_as_two_nodes_say(patch: Patch) -> None:
+    patch.setattr(MemoryFile, "time_of", lambda self, now: now)
 
 
 def _members(member: Any) -> Any:

@@ -125,9 +125,8 @@ REPORTING = 0.15
 MARKED = 0.08
 EVIDENCED = 0.08
 REPLYING = 0.12
-# AWS refuses requests whose time is wrong by more than 15 minutes, and abandoned staging is swept
-# 15 minutes after its claim by the clock of another node.
-AHEAD_S = 180.0
+# Against the clock of the database: as far off as no machine with NTP is.
+AHEAD_S = 3600.0
 # No two clocks differ by half: 30 s of one are more than 20 s of any other.
 RATES = (0.9, 1.15)
 MEMBER_CALLS = ("member.beat", "member.judge", "member.judge", "member.stand")

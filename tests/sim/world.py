@@ -436,7 +436,10 @@ class Sim:
             self.target.own(path, group=group, policy=policy)
         self.received = ReceivedReplies()
         self.struck_replies: Counter[str] = Counter()
-        self.files = [MemoryFile(after_change=self._moved) for _ in range(shape.agents)]
+        self.files = [
+            MemoryFile(after_change=self._moved, clock=self.clock.now if shape.is_fleet else None)
+            for _ in range(shape.agents)
+        ]
         if shape.has_one_ledger:
             self.files = self.files[:1] * shape.agents
         self.alive: dict[str, Running] = {}

@@ -516,11 +516,12 @@ def upsert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
 
 def put(tx: Connection, table: Table, values: Mapping[str, Any]) -> None:
     """Insert a row, or change these columns of the one with the same primary key."""
-    tx.execute(_putting(tx.dialect.name, table, tuple(values)), values)
+    tx.execute(putting(tx.dialect.name, table, tuple(values)), values)
 
 
 @cache
-def _putting(dialect: str, table: Table, columns: tuple[str, ...]) -> Insert:
+def putting(dialect: str, table: Table, columns: tuple[str, ...]) -> Insert:
+    """The statement of `put`."""
     statement, keys = upsert(dialect, table), list(table.primary_key.columns)
     changed = [name for name in columns if not table.c[name].primary_key]
     return statement.on_conflict_do_update(

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import cache
 from itertools import islice
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, bindparam, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Insert,
+    RowMapping,
+    Select,
+    and_,
+    bindparam,
+    literal_column,
+    or_,
+    select,
+)
 
 from backhaul.adapters.ledger import rows, transfers
 from backhaul.adapters.ledger.jobs import destinations_of_open_jobs
-from backhaul.adapters.ledger.schema import destinations, put, staging_roots
+from backhaul.adapters.ledger.schema import destinations, micros, putting, staging_roots
 from backhaul.adapters.ledger.session import WriteSession
 from backhaul.core.model import Location
 from backhaul.core.ports import AbandonedStaging
@@ -26,12 +40,17 @@ _AROUND = select(staging_roots).where(
         ),
     )
 )
-_CLAIMED_BEFORE = (
+_ABANDONED = (
     select(staging_roots, destinations.c.owner_transfer, destinations.c.owner)
     .join(destinations, destinations.c.uri == staging_roots.c.uri, isouter=True)
-    .where(staging_roots.c.claimed_at < bindparam("of_time"))
     .order_by(staging_roots.c.staging_root)
 )
+# As `UtcTime` has it: agents on several machines claim and sweep, and their clocks may be hours
+# apart. A file is of one machine, whose clock is the caller's.
+_SERVER_TIME: ColumnElement[int] = literal_column(
+    "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint", BigInteger
+)
+_AGE = bindparam("of_age_us", type_=BigInteger)
 _FORGET = staging_roots.delete().where(
     staging_roots.c.staging_root == bindparam("of_root"),
     staging_roots.c.epoch == bindparam("of_epoch"),
@@ -49,12 +68,15 @@ class SqlStaging(WriteSession):
             row = transfers.find(tx, transfer_id)
             return None if row is None else recorded_staging(tx, row)
 
-    def abandoned_staging(self, claimed_before: datetime, *, most: int) -> list[AbandonedStaging]:
+    def abandoned_staging(
+        self, now: datetime, *, older_than: timedelta, most: int
+    ) -> list[AbandonedStaging]:
+        wanted = {"of_age_us": older_than // timedelta(microseconds=1), "of_now_us": micros(now)}
         with self._transaction() as tx:
             # An application may fill it although no process works on the transfer just now.
             filled = destinations_of_open_jobs(tx)
             # Read no further than `most`: a busy queue leaves a row for each of its messages.
-            with tx.execute(_CLAIMED_BEFORE, {"of_time": claimed_before}) as answer:
+            with tx.execute(_abandoned(tx.dialect.name), wanted) as answer:
                 found = (
                     rows.abandoned_staging(row)
                     for row in answer.mappings()
@@ -105,7 +127,21 @@ def remember(
         "claimed_at": now,
         "route": route,
     }
-    put(tx, staging_roots, values)
+    tx.execute(_remembering(tx.dialect.name, tuple(values)), values)
+
+
+@cache
+def _remembering(dialect: str, columns: tuple[str, ...]) -> Insert:
+    statement = putting(dialect, staging_roots, columns)
+    is_server = dialect == "postgresql"
+    return statement.values(claimed_at=_SERVER_TIME) if is_server else statement
+
+
+@cache
+def _abandoned(dialect: str) -> Select[Any]:
+    is_server = dialect == "postgresql"
+    now = _SERVER_TIME if is_server else bindparam("of_now_us", type_=BigInteger)
+    return _ABANDONED.where(staging_roots.c.claimed_at < now - _AGE)
 
 
 def stale_roots(

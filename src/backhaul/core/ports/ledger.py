@@ -13,7 +13,7 @@ Errors of every call:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Protocol
 
 from backhaul.core.agent_report import AgentIdentity, AgentReport
@@ -324,8 +324,10 @@ class StagingLedger(Protocol):
     def staging_of(self, transfer_id: str) -> AbandonedStaging | None:
         """Where this transfer may have staging; None when it never claimed or has finished."""
 
-    def abandoned_staging(self, claimed_before: datetime, *, most: int) -> list[AbandonedStaging]:
-        """Staging roots claimed before then that no live transfer owns, by file system."""
+    def abandoned_staging(
+        self, now: datetime, *, older_than: timedelta, most: int
+    ) -> list[AbandonedStaging]:
+        """Of no live transfer, by file system; the clock is that of a database that is shared."""
 
     def note_staging(
         self, transfer_id: str, epoch: int, roots: Sequence[Location], now: datetime

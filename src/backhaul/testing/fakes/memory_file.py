@@ -157,6 +157,8 @@ class MemoryFile:
     """What all processes on one ledger share.
 
     Attributes:
+        clock: Of the database, for what agents on several machines compare; None: there is one
+            machine, and its clock is the caller's.
         journal: Ends and failures of transfers: when, which, its state and code.
         egress: What left S3, by day, route and engine.
         summed_to: So many of them are in `activity`, by span, its beginning, and route.
@@ -164,6 +166,7 @@ class MemoryFile:
             moves it; for checks.
     """
 
+    clock: Callable[[], datetime] | None = None
     transfers: dict[str, MemoryTransfer] = field(default_factory=dict)
     by_key: dict[MessageKey, str] = field(default_factory=dict)
     destinations: dict[Location, MemoryDestination] = field(default_factory=dict)
@@ -187,6 +190,10 @@ class MemoryFile:
     after_change: Callable[[MemoryTransfer, TransferState, TransferState], None] = (
         lambda _row, _before, _after: None
     )
+
+    def time_of(self, now: datetime) -> datetime:
+        """Of a row that is written at `now` by the caller's clock."""
+        return now if self.clock is None else self.clock()
 
 
 class MemorySession:

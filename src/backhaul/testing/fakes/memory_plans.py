@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from backhaul.core.cost.egress import EgressCount
@@ -131,8 +131,11 @@ class MemoryStaging(MemorySession):
                 transfer_id=transfer_id, staging_root=there.staging_root, epoch=row.epoch
             )
 
-    def abandoned_staging(self, claimed_before: datetime, *, most: int) -> list[AbandonedStaging]:
+    def abandoned_staging(
+        self, now: datetime, *, older_than: timedelta, most: int
+    ) -> list[AbandonedStaging]:
         with self._faults.call("ledger.abandoned_staging", outage):
+            claimed_before = self._file.time_of(now) - older_than
             found = [
                 left
                 for left, uri, claimed_at in self._file.staging.values()
@@ -162,7 +165,7 @@ class MemoryStaging(MemorySession):
         assert row.canonical is not None  # noqa: S101 - it has claimed
         route = row.assignment.route if row.assignment else None
         left = AbandonedStaging(transfer_id=row.id, staging_root=root, epoch=epoch, route=route)
-        self._file.staging[root] = (left, row.canonical, now)
+        self._file.staging[root] = (left, row.canonical, self._file.time_of(now))
 
     def forget_staging(self, gone: Sequence[AbandonedStaging]) -> None:
         with self._faults.call("ledger.forget_staging", outage):
