@@ -36,7 +36,7 @@ from backhaul.core.errors import (
 )
 from backhaul.core.objects import Pin
 from backhaul.core.ports import Endpoint
-from backhaul.core.transfer.listing import list_objects, list_pages
+from backhaul.core.transfer.listing import current_object, list_objects, list_pages
 from backhaul.testing.servers import Moto, clients
 from testbed import S3Proxy
 
@@ -158,6 +158,32 @@ def test_listing_an_impossible_bucket_is_permanent(store: S3Store, name: str) ->
     with pytest.raises(PermanentError) as caught:
         listed(store, name)
     assert caught.value.code in {"E_SRC_BUCKET", "E_SRC_NO_BUCKET"}
+
+
+def test_object_as_it_is_now_is_what_a_listing_shows(
+    store: S3Store, raw: S3Client, bucket: str
+) -> None:
+    store.endpoint(bucket)
+    for body in (BODY, b""):
+        raw.put_object(Bucket=bucket, Key="p/k", Body=body)
+        raw.put_object(Bucket=bucket, Key="p/k2", Body=b"another")
+        (pin, _) = listed(store, bucket, "p/")
+
+        found = store.current(bucket, "p/k")
+        assert found is not None
+        assert found == replace(pin, last_modified=found.last_modified)
+        assert found.last_modified == pin.last_modified.replace(microsecond=0)
+    assert current_object(store, bucket, "p/k") == found
+
+
+def test_object_that_is_not_there_is_shown_by_nothing(
+    store: S3Store, raw: S3Client, bucket: str
+) -> None:
+    store.endpoint(bucket)
+    raw.put_object(Bucket=bucket, Key="p/k2", Body=b"another")
+
+    assert store.current(bucket, "p/k") is None
+    assert current_object(store, bucket, "p/k") is None
 
 
 # ---------------------------------------------------------------- reading

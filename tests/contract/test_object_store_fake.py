@@ -21,7 +21,9 @@ from tests.contract.test_object_store import (
     test_listing_nothing_is_no_error,
     test_listing_pins_what_the_prefix_has,
     test_many_threads_share_a_reader,
+    test_object_as_it_is_now_is_what_a_listing_shows,
     test_object_reads_back_with_its_checksum,
+    test_object_that_is_not_there_is_shown_by_nothing,
     test_range_is_half_open_and_shows_no_checksum,
     test_vanished_object_is_noticed,
 )
@@ -36,7 +38,9 @@ __all__ = [
     "test_listing_nothing_is_no_error",
     "test_listing_pins_what_the_prefix_has",
     "test_many_threads_share_a_reader",
+    "test_object_as_it_is_now_is_what_a_listing_shows",
     "test_object_reads_back_with_its_checksum",
+    "test_object_that_is_not_there_is_shown_by_nothing",
     "test_range_is_half_open_and_shows_no_checksum",
     "test_vanished_object_is_noticed",
 ]

@@ -257,11 +257,16 @@ def signed_requests() -> set[tuple[str, str]]:
     """Method and sub-resource of each request that `s3_get` signs by itself."""
     found = set()
     for node in ast.walk(ast.parse((ADAPTERS / "s3_get.py").read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "self._request":
+        if not isinstance(node, ast.Call):
+            continue
+        if ast.unparse(node.func) == "self._request":
             last = node.args[-1]
             is_named = len(node.args) == ARGS_WITH_QUERY and isinstance(last, ast.Constant)
             method = ast.literal_eval(node.args[0])
             found.add((method, ast.literal_eval(last) if is_named else ""))
+        elif ast.unparse(node.func) == "self._success":
+            is_listing = "list-type=2" in ast.unparse(node.args[-1])
+            found.add((ast.literal_eval(node.args[0]), "list-type" if is_listing else ""))
     return found
 
 
@@ -272,10 +277,11 @@ def test_table_has_every_call_that_the_adapters_make() -> None:
             ("GET", ""): "GetObject",
             ("HEAD", ""): "HeadObject",
             ("GET", "attributes"): "GetObjectAttributes",
+            ("GET", "list-type"): "ListObjectsV2",
         }[one]
         for one in signed_requests()
     }
-    assert signed == {"GetObject", "HeadObject", "GetObjectAttributes"}
+    assert signed == {"GetObject", "HeadObject", "GetObjectAttributes", "ListObjectsV2"}
     assert of_boto3 >= {"ReceiveMessage", "ListObjectsV2", "HeadBucket"}
     assert of_boto3 | signed == {one.operation for one in CALLS}
 

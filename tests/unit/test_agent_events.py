@@ -297,7 +297,8 @@ def test_ignored_records_do_not_block_the_others(world: World) -> None:
 
 def test_outage_in_the_middle_holds_the_message_and_spends_nothing(world: World) -> None:
     down = OutageError.of("s3", "E_S3_UNREACHABLE", "no route to host")
-    world.faults.at("store.list", 2, Fault.FAIL, down)
+    world.faults.at("store.current", 2, Fault.FAIL, down)
+    world.faults.at("store.list", 1, Fault.FAIL, down)
     message_id = world.queue.send(notice("p/a", "p/b"))
     world.drain()
 
@@ -511,7 +512,8 @@ def test_name_that_cannot_be_copied_dies_whatever_size_the_event_claims(world: W
 def test_placeholder_waits_for_s3_and_leaves_nothing_in_the_ledger(world: World) -> None:
     world.store.put("p/sub/", b"")
     down = OutageError.of("s3", "E_S3_UNREACHABLE", "no route to host")
-    world.faults.at("store.list", 1, Fault.FAIL, down)
+    for call in ("store.current", "store.list"):
+        world.faults.at(call, 1, Fault.FAIL, down)
     message_id = world.queue.send(notice(record("p/sub/", size=0)))
     agent = world.drain()
     assert (agent.totals.ignored, world.rows()) == (1, [])
@@ -645,7 +647,7 @@ def test_event_overtaken_between_its_look_and_its_claim_is_superseded(world: Wor
     published: list[bool] = []
 
     def overtake(call: str) -> None:
-        if call == "store.list" and not published:
+        if call == "store.current" and not published:
             published.append(True)
             change(world, b"newer")
             world.queue.send(notice(record("p/a", sequencer="06")))

@@ -30,7 +30,7 @@ OLD = {name: b"old " + name.encode() for name in ("a.parquet", "sub/b.parquet", 
 NEW = {name: b"the new content of " + name.encode() for name in OLD}
 QUESTIONS = frozenset(
     {
-        *("store.list", "store.endpoint", "store.get", "pool.session"),
+        *("store.list", "store.current", "store.endpoint", "store.get", "pool.session"),
         *(
             "target.status",
             "target.names",

@@ -299,7 +299,7 @@ class Known:
 def test_a_time_in_whole_seconds_and_one_in_milliseconds_are_no_order_within_a_second(
     monkeypatch: pytest.MonkeyPatch, before: Pin, now: Pin, current: Pin | None, *, expected: bool
 ) -> None:
-    monkeypatch.setattr(overtaken, "find_object", lambda *_, **__: (current, None))
+    monkeypatch.setattr(overtaken, "current_object", lambda *_, **__: current)
     event = EventFacts(key="p/a", sequencer="01")
     source = Source(bucket="raw", key="p/a")
     request = Request(source=source, destination=location("/land/d"), event=event)

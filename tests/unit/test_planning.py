@@ -8,11 +8,12 @@ import pytest
 
 from backhaul.adapters.digests import new_digest
 from backhaul.core.errors import NotAllowed, PermanentError
-from backhaul.core.model import Limits, Location, NameMap, Source
+from backhaul.core.model import EventFacts, Limits, Location, NameMap, Source
 from backhaul.core.objects import Pin, PlannedObject, Totals
 from backhaul.core.transfer.listing import PAGE_SIZE
 from backhaul.core.transfer.planning import Planner, Resolution, resolve
 from backhaul.testing.fakes import FakeClock, FakeStore, Faults
+from backhaul.testing.fakes.faults import Fault
 from tests.contract.test_ledger import DAY
 
 UNLIMITED = Limits()
@@ -122,6 +123,41 @@ def test_object_and_directory_is_decided_with_one_listing() -> None:
     ask(store, "p")
 
     assert faults.count("store.list") == 1
+
+
+# ---------------------------------------------------------------- events
+
+
+EVENT = EventFacts(key="p/a", sequencer="01")
+
+
+def test_object_of_an_event_is_found_without_a_listing() -> None:
+    faults = Faults()
+    store = FakeStore(FakeClock(), new_digest, faults=faults)
+    fill(store, "p/a", "p/a/below", "p/ab")
+    found = resolve(store, Source(bucket="raw", key="p/a"), event=EVENT)
+
+    assert [pin.key for page in found.pages for pin in page.pins] == ["p/a"]
+    assert (faults.count("store.current"), faults.count("store.list")) == (1, 0)
+
+
+@pytest.mark.parametrize("fault", [Fault.FAIL, Fault.LOST])
+def test_object_of_an_event_is_listed_where_one_request_does_not_show_it(fault: Fault) -> None:
+    faults = Faults()
+    store = FakeStore(FakeClock(), new_digest, faults=faults)
+    fill(store, "p/a", "p/ab")
+    faults.at("store.current", 1, fault)
+    found = resolve(store, Source(bucket="raw", key="p/a"), event=EVENT)
+
+    assert [pin.key for page in found.pages for pin in page.pins] == ["p/a"]
+    assert faults.count("store.list") == 1
+
+
+def test_object_of_an_event_is_gone_only_where_a_listing_shows_that(store: FakeStore) -> None:
+    fill(store, "p/a/below", "p/ab")
+
+    with pytest.raises(PermanentError, match="E_SRC_EMPTY"):
+        resolve(store, Source(bucket="raw", key="p/a"), event=EVENT)
 
 
 # ---------------------------------------------------------------- nothing

@@ -117,7 +117,7 @@ CALLS: tuple[NeededCall, ...] = (
     _call("HeadBucket", on=_BUCKET, why="the bucket's region"),
     _call("GetBucketVersioning", on=_BUCKET, why="never sent: it checks the settings"),
     _call("GetObject", "s3:GetObject", on=_OBJECTS, why="the bytes"),
-    _call("HeadObject", "s3:GetObject", on=_OBJECTS, why="checksums"),
+    _call("HeadObject", "s3:GetObject", on=_OBJECTS, why="checksums, the object of an event"),
     _call(
         "GetObjectAttributes",
         "s3:GetObjectAttributes",

@@ -9,7 +9,11 @@ responses".
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
@@ -18,19 +22,24 @@ from urllib3.exceptions import HTTPError
 from backhaul.adapters.aws.causes import (
     Cause,
     cause_of_answer,
+    has_request_id,
     is_anonymous,
     one_line,
     usable_region,
 )
-from backhaul.adapters.aws.s3_xml import name_of, parse, text_of
+from backhaul.adapters.aws.s3_listing import listing_root
+from backhaul.adapters.aws.s3_xml import DOCUMENT_MAX_BYTES, name_of, parse, text_of
 from backhaul.core.checksums import Part, S3Checksum, S3Checksums
 from backhaul.core.errors import TransientError
-from backhaul.core.transfer.listing import etag_of
+from backhaul.core.objects import Pin
+from backhaul.core.transfer.listing import SIZE_MAX_BYTES, etag_of
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, HTTPHeaderDict
 
 _ERROR_BODY_MAX_BYTES = 64 * 1024
+_LISTING_S = 20.0  # for the whole body; each byte of it may take as long as the reader waits
+_PIECE_BYTES = 1 << 16
 _PARTS_MAX_BYTES = 4 << 20  # 1,000 parts are some 300 KiB
 _LENGTH = re.compile("[0-9]{1,19}")
 _PART_CHECKSUM = re.compile("Checksum([A-Z0-9]+)")
@@ -162,6 +171,64 @@ def error_of(response: BaseHTTPResponse) -> ErrorAnswer:
         region=usable_region(headers.get("x-amz-bucket-region") or text_of(root, "Region")),
         is_from_elsewhere=is_anonymous(response.status, code, headers),
     )
+
+
+def pin_in(headers: Mapping[str, str], bucket: str, key: str, version_id: str | None) -> Pin | None:
+    """What an answer to HEAD shows of the object; None where anything is missing or impossible.
+
+    Args:
+        version_id: The requested one; of an answer to a request without one it is not taken over:
+            reading by version needs a right of its own.
+    """
+    etag, length = etag_of(headers.get("ETag", "")), headers.get("Content-Length", "")
+    at = moment_in(headers.get("Last-Modified", ""))
+    if not etag or at is None or not _LENGTH.fullmatch(length) or int(length) > SIZE_MAX_BYTES:
+        return None
+    if version_id is not None and headers.get("x-amz-version-id", version_id) != version_id:
+        return None
+    return Pin(
+        bucket=bucket,
+        key=key,
+        size_bytes=int(length),
+        etag=etag,
+        last_modified=at,
+        version_id=version_id,
+    )
+
+
+def moment_in(text: str) -> datetime | None:
+    """As HTTP writes it; None where it cannot be read."""
+    try:
+        return parsedate_to_datetime(text).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def listing_in(response: BaseHTTPResponse) -> Element | None:
+    """The root of a page of a listing; None where it is none, or is not whole within seconds."""
+    try:
+        body = _read(response)
+        root = listing_root(body, is_s3s=has_request_id(response.headers))
+    except (ValueError, HTTPError, OSError):
+        response.close()
+        response.release_conn()
+        return None
+    response.release_conn()
+    return root
+
+
+def _read(response: BaseHTTPResponse) -> bytes:
+    pieces, length = [], 0
+    deadline_s = time.monotonic() + _LISTING_S
+    while piece := response.read1(_PIECE_BYTES, decode_content=False):
+        pieces.append(piece)
+        length += len(piece)
+        if length > DOCUMENT_MAX_BYTES or time.monotonic() > deadline_s:
+            raise ValueError("it does not end")
+    declared = response.headers.get("Content-Length", "")
+    if declared.isdigit() and declared != str(length):
+        raise ValueError("it ended early")
+    return b"".join(pieces)
 
 
 def _bounded(response: BaseHTTPResponse, limit_bytes: int) -> bytes:

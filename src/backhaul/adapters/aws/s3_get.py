@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import NoReturn
 from urllib.parse import quote, urlsplit
+from xml.etree.ElementTree import Element
 
 import urllib3
 from botocore.auth import S3SigV4Auth
@@ -46,7 +46,15 @@ from backhaul.adapters.aws.errors import (
     unanswered,
     unsendable,
 )
-from backhaul.adapters.aws.s3_answer import PartsPage, checksums_in, error_of, parts_in
+from backhaul.adapters.aws.s3_answer import (
+    PartsPage,
+    checksums_in,
+    error_of,
+    listing_in,
+    moment_in,
+    parts_in,
+    pin_in,
+)
 from backhaul.adapters.aws.s3_body import ObjectBody
 from backhaul.adapters.aws.s3_connections import Connections
 from backhaul.adapters.aws.tls import naming_bundle
@@ -149,7 +157,7 @@ class ObjectReader:
         return ObjectState(
             etag=facts.etag,
             size_bytes=facts.content_length,
-            last_modified=_moment(response.headers.get("Last-Modified", "")),
+            last_modified=moment_in(response.headers.get("Last-Modified", "")),
             version_id=facts.version_id,
             checksums=facts.checksums,
         )
@@ -218,6 +226,52 @@ class ObjectReader:
         if is_fault(response.status) or response.status == _PROXY_LOGIN:
             raise s3_unreachable(f"{parts.netloc}: HEAD answered {response.status}")
 
+    # ------------------------------------------------------------ what botocore can do as well
+
+    def current(
+        self, endpoint: Endpoint, bucket: str, key: str, version_id: str | None = None
+    ) -> Pin | None:
+        """The object as it is now, or this version of it, by one HEAD; raises nothing of S3.
+
+        Returns:
+            None where the answer does not show it completely, for whatever reason.
+        """
+        target = _path(endpoint, key)
+        if version_id is not None:
+            target += f"?versionId={quote(version_id, safe='-_.~')}"
+        response = self._success("HEAD", endpoint, bucket, target)
+        if response is None:
+            return None
+        response.drain_conn()
+        response.release_conn()
+        return pin_in(response.headers, bucket, key, version_id)
+
+    def first_page(
+        self, endpoint: Endpoint, bucket: str, parameters: Mapping[str, str]
+    ) -> Element | None:
+        """The root element of a listing, by one ListObjectsV2; raises nothing of S3.
+
+        Returns:
+            None where the answer is no listing, for whatever reason.
+        """
+        query = "&".join(f"{name}={quote(text, safe='-_.~')}" for name, text in parameters.items())
+        path = urlsplit(endpoint.base_url).path.rstrip("/") or "/"
+        response = self._success("GET", endpoint, bucket, f"{path}?list-type=2&{query}")
+        return None if response is None else listing_in(response)
+
+    def _success(
+        self, method: str, endpoint: Endpoint, bucket: str, target: str
+    ) -> urllib3.BaseHTTPResponse | None:
+        """The answer where it has status 200."""
+        try:
+            response = self._send(method, endpoint, bucket, target, {}, one_line(f"s3://{bucket}"))
+        except BackhaulError:
+            return None
+        if response.status == _OK:
+            return response
+        _drop(response)
+        return None
+
     # ------------------------------------------------------------ one request
 
     def _request(
@@ -228,21 +282,43 @@ class ObjectReader:
         Args:
             query: A sub-resource such as `attributes`, which takes no `If-Match`.
         """
-        base = urlsplit(endpoint.base_url)
-        origin = f"{base.scheme}://{base.netloc}"
         queries = [query] if query else []
-        headers = {"User-Agent": _USER_AGENT, **headers}
         if pin.version_id is not None:
             queries.append(f"versionId={quote(pin.version_id, safe='-_.~')}")
         elif pin.etag and not query:
-            headers["If-Match"] = f'"{pin.etag}"'
+            headers = {**headers, "If-Match": f'"{pin.etag}"'}
+        target = _path(endpoint, pin.key) + (f"?{'&'.join(queries)}" if queries else "")
+        response = self._send(method, endpoint, pin.bucket, target, headers, _name(pin))
+        if response.status in {_OK, _PARTIAL}:
+            return response
+        error = self._refusal(response, pin)
+        if method == "HEAD" and not is_fault(response.status):
+            self._explain(endpoint, pin, response.status)
+        raise error
+
+    def _send(
+        self,
+        method: str,
+        endpoint: Endpoint,
+        bucket: str,
+        target: str,
+        headers: Mapping[str, str],
+        name: str,
+    ) -> urllib3.BaseHTTPResponse:
+        """Sign and send it; any answer is returned.
+
+        Args:
+            target: Path and query, percent-encoded.
+            name: For errors.
+        """
+        base = urlsplit(endpoint.base_url)
+        origin = f"{base.scheme}://{base.netloc}"
+        named = {"User-Agent": _USER_AGENT, **headers}
         if endpoint.owner is not None:
-            headers["x-amz-expected-bucket-owner"] = endpoint.owner
-        target = base.path + quote(pin.key, safe="/-_.~")
-        target += f"?{'&'.join(queries)}" if queries else ""
-        signed = self._signed(method, origin + target, headers, endpoint.region, pin.bucket)
+            named["x-amz-expected-bucket-owner"] = endpoint.owner
+        signed = self._signed(method, origin + target, named, endpoint.region, bucket)
         try:
-            response = self._connections.pool(origin, endpoint.ca_bundle).urlopen(
+            return self._connections.pool(origin, endpoint.ca_bundle).urlopen(
                 method,
                 target,
                 headers=signed,
@@ -253,15 +329,9 @@ class ObjectReader:
                 decode_content=False,
             )
         except HTTPError as exc:
-            raise unanswered(exc, _name(pin), endpoint) from exc
+            raise unanswered(exc, name, endpoint) from exc
         except ValueError as exc:
-            raise unsendable(_name(pin), exc) from None
-        if response.status in {_OK, _PARTIAL}:
-            return response
-        error = self._refusal(response, pin)
-        if method == "HEAD" and not is_fault(response.status):
-            self._explain(endpoint, pin, response.status)
-        raise error
+            raise unsendable(name, exc) from None
 
     def _signed(
         self, method: str, url: str, headers: dict[str, str], region: str, bucket: str
@@ -333,18 +403,14 @@ def _checked(
     return facts
 
 
-def _moment(text: str) -> datetime | None:
-    """As HTTP writes it; None where it cannot be read."""
-    try:
-        return parsedate_to_datetime(text).astimezone(UTC)
-    except (ValueError, TypeError, OverflowError):
-        return None
-
-
 def _drop(response: urllib3.BaseHTTPResponse) -> None:
     """Close the connection: the rest of the body is never read."""
     response.close()
     response.release_conn()
+
+
+def _path(endpoint: Endpoint, key: str) -> str:
+    return urlsplit(endpoint.base_url).path + quote(key, safe="/-_.~")
 
 
 def _name(pin: Pin) -> str:

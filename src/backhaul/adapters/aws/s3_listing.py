@@ -57,6 +57,18 @@ def take_page(
         response_dict["status_code"] = 500
 
 
+def listing_root(body: bytes, *, is_s3s: bool) -> Element:
+    """The root element of a page, of an answer with status 200.
+
+    Raises:
+        ValueError: It is no page of a listing.
+    """
+    root = _document(body, _OK, is_s3s=is_s3s)
+    if name_of(root) == "Error":
+        raise ValueError("it is an error")
+    return root
+
+
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 

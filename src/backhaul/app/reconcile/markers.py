@@ -21,7 +21,7 @@ from backhaul.core.reconciliation.classes import SECOND_US, Judge, was_there
 from backhaul.core.reconciliation.values import ComparedPath, ObjectClass
 from backhaul.core.requests.policy import covering_prefix
 from backhaul.core.text import printable
-from backhaul.core.transfer.listing import find_object
+from backhaul.core.transfer.listing import current_object
 
 _THREADS = 16
 _WAITS = frozenset({ObjectClass.MISSING, ObjectClass.SUPERSEDED, ObjectClass.DIFFERS})
@@ -72,7 +72,7 @@ class Markers:
         """When the first of its markers was written; None: it has none."""
         first: int | None = None
         for one in self._places(directory):
-            pin, _ = find_object(store, one.bucket, one.key, owner=self._route.source_owner)
+            pin = current_object(store, one.bucket, one.key, owner=self._route.source_owner)
             if pin is None:
                 continue
             written_us = since_epoch_us(pin.last_modified)

@@ -35,7 +35,7 @@ from backhaul.core.requests.event_routes import request_of
 from backhaul.core.requests.records import Dead, MessageRecord, RecordOutcome, RouteWait
 from backhaul.core.text import excerpt
 from backhaul.core.transfer.attempt import Attempt
-from backhaul.core.transfer.listing import find_object
+from backhaul.core.transfer.listing import current_object
 from backhaul.core.transfer.outages import WAIT_MOST_S
 from backhaul.core.transfer.outcome import Budget, Disposition, Verdict, after_failure
 
@@ -162,7 +162,7 @@ class RecordAttempts:
             return ignored
         store = self._context.ports.store
         try:
-            pin, _ = find_object(store, source.bucket, source.key, owner=ignored.owner)
+            pin = current_object(store, source.bucket, source.key, owner=ignored.owner)
         except PermanentError as error:
             return error
         if pin is None or pin.size_bytes == 0:

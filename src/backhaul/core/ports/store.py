@@ -115,6 +115,14 @@ class ObjectStore(Protocol):
             OutageError: S3 cannot be reached or the credentials are refused.
         """
 
+    def current(self, bucket: str, key: str, *, owner: str | None = None) -> Pin | None:
+        """The object of exactly this key as it is now, by one cheap request; raises nothing.
+
+        Returns:
+            Without a version id, as a listing has it. None where that request did not show it, for
+            whatever reason: a listing decides (`core.transfer.listing.current_object`).
+        """
+
     def find_version(
         self, bucket: str, key: str, version_id: str, *, owner: str | None = None
     ) -> Pin | None:
@@ -135,6 +143,11 @@ class OtherListing:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
+
+    def current(self, bucket: str, key: str, *, owner: str | None = None) -> Pin | None:
+        """None: only its listing shows what there is."""
+        del bucket, key, owner
+        return None
 
     def find_version(
         self, bucket: str, key: str, version_id: str, *, owner: str | None = None

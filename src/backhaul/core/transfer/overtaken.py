@@ -11,7 +11,7 @@ from backhaul.core.model import Assignment, Location
 from backhaul.core.objects import Pin
 from backhaul.core.ports import Ledger, ObjectStore, Published
 from backhaul.core.requests.paths import target_relative
-from backhaul.core.transfer.listing import find_object
+from backhaul.core.transfer.listing import current_object
 
 
 def target_of_event(job: Assignment) -> Location | None:
@@ -44,7 +44,7 @@ def is_overtaken(
         now: `state_of_event`: the event's object as S3 has it; None: it is gone.
 
     Raises:
-        BackhaulError: As `listing.find_object`.
+        BackhaulError: As `listing.current_object`.
     """
     before = _published(ledger, job, target)
     if before is None:
@@ -64,7 +64,7 @@ def state_of_event(store: ObjectStore, job: Assignment) -> Pin | None:
     """The object that the event is about, in the event's version where it names one; None: gone.
 
     Raises:
-        BackhaulError: As `store.find_version` and `listing.find_object`.
+        BackhaulError: As `store.find_version` and `listing.current_object`.
     """
     event, source = job.request.event, job.request.source
     if event is not None and event.version_id is not None:
@@ -88,8 +88,7 @@ def is_same_state(one: Pin, other: Pin) -> bool:
 def _current(store: ObjectStore, job: Assignment) -> Pin | None:
     event, source = job.request.event, job.request.source
     key = source.key if event is None else event.key
-    found, _ = find_object(store, source.bucket, key, owner=job.source_owner)
-    return found
+    return current_object(store, source.bucket, key, owner=job.source_owner)
 
 
 def _published(ledger: Ledger, job: Assignment, target: Location) -> Published | None:

@@ -15,7 +15,13 @@ from backhaul.core.objects import Pin, PlannedObject, Totals
 from backhaul.core.ports import ListPage, ObjectStore
 from backhaul.core.requests.paths import check_key, is_placeholder, target_relative
 from backhaul.core.text import printable
-from backhaul.core.transfer.listing import UNORDERED_MAX, find_object, has_object, list_pages
+from backhaul.core.transfer.listing import (
+    UNORDERED_MAX,
+    current_object,
+    find_object,
+    has_object,
+    list_pages,
+)
 from backhaul.core.transfer.readers.tables import TableFormat, table_of
 
 
@@ -53,25 +59,37 @@ def resolve(
     if source.is_prefix:
         pages = list_pages(store, source.bucket, source.key, owner=owner)
         return Resolution(source=source, is_object=False, pages=pages)
-    if event is not None and event.version_id is not None:
-        pin = store.find_version(source.bucket, source.key, event.version_id, owner=owner)
-        if pin is None:
-            raise _gone(f"{source.uri} version {event.version_id}")
+    if event is not None:
+        pin = _of_event(store, source, event, owner)
         return Resolution(source=source, is_object=True, pages=iter([ListPage(pins=(pin,))]))
     below = Source(bucket=source.bucket, key=source.key + "/")
     found, first = find_object(store, source.bucket, source.key, owner=owner)
-    if event is not None and found is None:
-        raise _gone(source.uri)
     if found is None:
         pages = list_pages(store, below.bucket, below.key, owner=owner)
         return Resolution(source=below, is_object=False, pages=pages)
-    if event is None and _has_below(store, below, first, owner):
+    if _has_below(store, below, first, owner):
         raise PermanentError(
             "E_SRC_AMBIGUOUS",
             f"{source.uri} is an object and also a prefix of other objects",
             hint=f"write {below.uri} for everything below it",
         )
     return Resolution(source=source, is_object=True, pages=iter([ListPage(pins=(found,))]))
+
+
+def _of_event(store: ObjectStore, source: Source, event: EventFacts, owner: str | None) -> Pin:
+    """What the event is about, as S3 shows it now; its own word on size and ETag is not enough.
+
+    Raises:
+        PermanentError: E_SRC_EMPTY: it is gone.
+    """
+    if event.version_id is None:
+        pin, what = current_object(store, source.bucket, source.key, owner=owner), source.uri
+    else:
+        pin = store.find_version(source.bucket, source.key, event.version_id, owner=owner)
+        what = f"{source.uri} version {event.version_id}"
+    if pin is None:
+        raise _gone(what)
+    return pin
 
 
 def _gone(what: str) -> PermanentError:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from types import TracebackType
 from typing import Self
@@ -230,6 +230,20 @@ class FakeStore:
                 if its_bucket == bucket and key.startswith(prefix) and key.encode() > after
             ]
         return sorted(pins, key=lambda pin: pin.key.encode())
+
+    def current(self, bucket: str, key: str, *, owner: str | None = None) -> Pin | None:
+        """See the port. HEAD gives whole seconds; no answer shows nothing."""
+        try:
+            with self._faults.call("store.current"):
+                self._check_owner(bucket, owner)
+                with self._lock:
+                    found = self._objects.get((bucket, key))
+        except BackhaulError:
+            return None
+        if found is None:
+            return None
+        whole_s = found.pin.last_modified.replace(microsecond=0)
+        return replace(found.pin, last_modified=whole_s)
 
     def find_version(
         self, bucket: str, key: str, version_id: str, *, owner: str | None = None
