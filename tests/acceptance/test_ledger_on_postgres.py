@@ -138,6 +138,8 @@ def test_each_fault_of_the_database_is_one_line_with_a_code_and_a_fix(
     newer = own_server.url("newer")
     assert it.drain(BACKHAUL_LEDGER=newer).code == 0
     own_server.sql("UPDATE alembic_version SET version_num = '9999'", database="newer")
+    needed = "UPDATE meta SET value = '9999' WHERE name = 'schema_needed'"
+    own_server.sql(needed, database="newer")
     own_server.sql("ALTER DATABASE standby SET default_transaction_read_only = on")
     own_server.create_database("crowded")
     own_server.sql("ALTER DATABASE crowded CONNECTION LIMIT 0")

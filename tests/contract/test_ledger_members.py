@@ -416,6 +416,9 @@ def test_a_process_that_has_watched_since_it_came_claims_what_a_dead_one_had(
     assert claim(new.ledger, "t2")
 
 
+BEFORE_MEMBERS = "0022"  # a schema that this version does not work on
+
+
 def test_a_schema_is_not_changed_under_those_who_write(fleet: Fleet) -> None:
     there = fleet.agent(ELSEWHERE)
     engine = writing_engine(fleet.url)
@@ -427,9 +430,19 @@ def test_a_schema_is_not_changed_under_those_who_write(fleet: Fleet) -> None:
 
     with pytest.raises(LedgerLocked, match=r"E_LEDGER_IN_USE.*edge2"):
         wait_for_nobody(
-            engine, "it", clock=lambda: at_s[0], sleep=lambda s: sleep(s, there.member.turn)
+            engine,
+            "it",
+            BEFORE_MEMBERS,
+            clock=lambda: at_s[0],
+            sleep=lambda s: sleep(s, there.member.turn),
         )
     began_s = at_s[0]
-    wait_for_nobody(engine, "it", clock=lambda: at_s[0], sleep=lambda s: sleep(s, lambda: None))
+    wait_for_nobody(
+        engine,
+        "it",
+        BEFORE_MEMBERS,
+        clock=lambda: at_s[0],
+        sleep=lambda s: sleep(s, lambda: None),
+    )
     assert at_s[0] - began_s == DEAD_S
     engine.dispose()

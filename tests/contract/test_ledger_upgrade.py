@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -17,15 +18,16 @@ import backhaul
 from backhaul import cli
 from backhaul.adapters.ledger import agent_lock, migrate_ledger, open_ledger, open_reader
 from backhaul.adapters.ledger.dialects import migrate as dialects_migrate
-from backhaul.adapters.ledger.dialects.migrate import HEAD
+from backhaul.adapters.ledger.dialects.migrate import HEAD, needed_by
 from backhaul.adapters.ledger.postgres import upgrade
 from backhaul.adapters.ledger.postgres.engine import writing_engine
 from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
+from backhaul.adapters.ledger.postgres.member import Member
 from backhaul.adapters.ledger.postgres.moment import ServerMoment
 from backhaul.core.errors import ConfigurationError, LedgerDamaged, LedgerLocked
 from backhaul.core.ports import MessageKey
 from backhaul.core.ports.ledger_place import PostgresUrl
-from testbed import PostgreSQL
+from testbed import PgBouncer, PostgreSQL
 from tests.contract.test_ledger import DAY, KEY, begin, claim
 from tests.ledger_places import statement
 
@@ -46,9 +48,11 @@ def url(
     return PostgresUrl(postgresql.url(postgres_database))
 
 
-@pytest.fixture
-def older(url: PostgresUrl) -> PostgresUrl:
-    """As an older version left it, with a transfer."""
+@pytest.fixture(params=["postgres", "pgbouncer"])
+def older(
+    url: PostgresUrl, postgres_database: str, request: pytest.FixtureRequest
+) -> Iterator[PostgresUrl]:
+    """As an older version left it, with a transfer; directly, or by a pooler of transactions."""
     config = Config()
     config.set_main_option("script_location", str(Path(backhaul.__file__).parent / "migrations"))
     engine = writing_engine(url)
@@ -63,7 +67,11 @@ def older(url: PostgresUrl) -> PostgresUrl:
         " markers, first_seen_at, updated_at)"
         " VALUES ('t1', 's', 'd', 'pending', 1, 0, 0, false, false, 0, 0, 0, 1, 1)",
     )
-    return url
+    if request.param == "postgres":
+        yield url
+    else:
+        pooler: PgBouncer = request.getfixturevalue("pgbouncer")
+        yield PostgresUrl(pooler.url(postgres_database))
 
 
 def revision(url: PostgresUrl) -> str:
@@ -90,6 +98,9 @@ def test_only_the_command_changes_an_older_schema(
     assert f"migrated from schema {BEFORE_MEMBERS} to {HEAD}" in capsys.readouterr().out
     assert cli._run(arguments) == 0
     assert f"it has schema {HEAD} already" in capsys.readouterr().out
+    assert cli._run([*arguments, "--json"]) == 0
+    same = {"v": 1, "ledger": str(older), "before": HEAD, "after": HEAD}
+    assert json.loads(capsys.readouterr().out) == same
     assert revision(older) == HEAD
     with closing(open_ledger(older, create=True)) as ledger:
         assert begin(ledger, "t2", KEY).transfer_id == "t2"
@@ -117,11 +128,57 @@ def test_a_schema_stays_while_an_agent_from_before_members_reports(older: Postgr
     assert migrate_ledger(older).after == HEAD
 
 
+def test_what_changed_is_printed_as_json(
+    older: PostgresUrl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli._run(["ledger", "migrate", "--ledger", str(older), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["before"], found["after"]) == (BEFORE_MEMBERS, HEAD)
+    assert statement(older, "SELECT value FROM meta WHERE name = 'schema_needed'") == [
+        (needed_by(HEAD),)
+    ]
+
+
+def test_a_newer_schema_is_taken_if_it_only_adds_to_one_that_is_known(url: PostgresUrl) -> None:
+    open_ledger(url, create=True).close()
+    statement(url, "UPDATE alembic_version SET version_num = '9001'")
+    with closing(open_ledger(url, create=False)) as ledger:
+        assert begin(ledger, "t1", KEY).transfer_id == "t1"
+    open_reader(url).close()
+    assert migrate_ledger(url).after == "9001"
+    statement(url, "UPDATE meta SET value = '9001' WHERE name = 'schema_needed'")
+    openings: tuple[Callable[[], object], ...] = (
+        lambda: open_ledger(url, create=False),
+        lambda: open_reader(url),
+        lambda: migrate_ledger(url),
+    )
+    for opening in openings:
+        with pytest.raises(ConfigurationError, match="E_LEDGER_NEWER"):
+            opening()
+
+
+def test_a_schema_that_changed_while_a_command_came_is_seen(
+    url: PostgresUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_ledger(url, create=True).close()
+    join = Member.join
+
+    def late(self: Member) -> None:
+        statement(url, "UPDATE meta SET value = '9001' WHERE name = 'schema_needed'")
+        statement(url, "UPDATE alembic_version SET version_num = '9001'")
+        join(self)
+
+    monkeypatch.setattr(Member, "join", late)
+    with pytest.raises(ConfigurationError, match="E_LEDGER_NEWER"):
+        open_ledger(url, create=False)
+    assert statement(url, "SELECT id FROM members WHERE ended_at IS NULL") == []
+
+
 @pytest.fixture
 def without_steps(url: PostgresUrl, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     """A database with members whose schema counts as older; its steps do nothing."""
 
-    def steps(engine: Engine, lock: Callable[[Connection], object]) -> None:
+    def steps(engine: Engine, lock: Callable[[Connection], object], **_: object) -> None:
         with engine.begin() as tx:
             lock(tx)
 

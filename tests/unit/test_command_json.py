@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from backhaul.adapters.ledger import open_ledger
+from backhaul.adapters.ledger.dialects.migrate import HEAD
 from backhaul.app import dlq
 from backhaul.app.letters import DeadLetterDetails
 from backhaul.cli import COMMANDS, cli
@@ -122,13 +123,15 @@ def test_commands_that_read_and_change_the_ledger(files: tuple[str, ...]) -> Non
     assert (planned_one["outcome"], refused["outcome"]) == ("planned", "refused")
 
 
-def test_a_backup_and_a_check_list_are_as_their_schemas(
+def test_a_backup_a_migration_and_a_check_list_are_as_their_schemas(
     files: tuple[str, ...], tmp_path: Path
 ) -> None:
     (backup,) = checked(
         "ledger-backup", "ledger", "backup", str(tmp_path / "backup.db"), *files, lines=1
     )
     assert (backup["transfers"], backup["objects"]) == (4, 1)
+    (migrated,) = checked("ledger-migrate", "ledger", "migrate", *files, lines=1)
+    assert migrated["before"] == migrated["after"] == HEAD
     (report,) = checked("doctor", "doctor", "--offline", *files, lines=1)
     assert {"ok", "skipped"} <= {one["state"] for one in report["findings"]}  # type: ignore[attr-defined]
 

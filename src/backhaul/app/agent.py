@@ -28,6 +28,7 @@ from backhaul.app.ports import Opened, open_ports
 from backhaul.app.queues import AgentQueues, ChosenQueue
 from backhaul.app.reload import ConfigurationReload
 from backhaul.app.replying import Replying
+from backhaul.app.schema_hold import wait_for_schema
 from backhaul.app.self_pause import SelfPause
 from backhaul.app.start import check_sources, check_targets, clock_warnings, default_fs_warnings
 from backhaul.app.sweep import sweep
@@ -77,6 +78,9 @@ def run_agent(
     require_routes(context)
     slots = context.settings.agent.slots
     systemd = Systemd()
+    place = context.settings.ledger_place
+    if not drain and not wait_for_schema(place, emit, systemd):
+        return ExitCode.OK
     regions = {one.label: one.region for one in queues}
     observer = Observer(SystemClock(), slots=slots, queues=regions)
     reading = threading.Lock()  # readers of one process take turns
@@ -89,7 +93,7 @@ def run_agent(
     hangup = Hangup(reopen_log, emit)
     with (
         hangup.noted(),
-        agent_lock(context.settings.ledger_place, host_name()) as member,
+        agent_lock(place, host_name()) as member,
         export.opened(emit),
         open_ports(context, region, emit, slots, member=member) as opened,
     ):

@@ -270,6 +270,7 @@ def _small() -> dict[str, dict[str, Schema]]:
             **dict.fromkeys(("objects", "transfers", "paths"), COUNT),
             "is_dropped": FLAG,
         },
+        "ledger-migrate": dict.fromkeys(("ledger", "before", "after"), TEXT),
         "ledger-backup": {
             "path": TEXT,
             **dict.fromkeys(("size_bytes", "transfers", "objects"), COUNT),

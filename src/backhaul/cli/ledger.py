@@ -142,8 +142,9 @@ def _line(name: str, text: str) -> None:
 
 
 @command.command("migrate")
+@json_option
 @files_options
-def migrate(*, files: Files) -> int:
+def migrate(*, as_json: bool, files: Files) -> int:
     r"""Bring the ledger to the schema of this version.
 
     \b
@@ -151,15 +152,17 @@ def migrate(*, files: Files) -> int:
       backhaul ledger migrate
       backhaul ledger migrate --ledger postgresql://edge@db.example.com/ledger
 
-    Stop all agents first: it refuses while one works. A database changes only by this; a file also
-    when the agent of the new version starts. It takes all steps or none. There is no way back but
-    a backup.
+    A database changes only by this; a file also when the agent of the new version starts. Steps
+    that only add are taken while agents of the version before work on a database; it refuses all
+    others while an agent or a command of another version works. There is no way back but a backup.
     """
     from backhaul.adapters.ledger import migrate_ledger
 
     place = files.settings().ledger_place
     changed = migrate_ledger(place)
-    if changed.before == changed.after:
+    if as_json:
+        print_json({"ledger": str(place), **asdict(changed)})
+    elif changed.before == changed.after:
         click.echo(f"{place}: it has schema {changed.after} already")
     else:
         click.echo(f"{place}: migrated from schema {changed.before} to {changed.after}")

@@ -135,6 +135,22 @@ class PollFailed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StartHeld:
+    """The ledger has a schema that this version does not work on: it waits. Emitted once."""
+
+    code: str
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartResumed:
+    """After `seconds` the ledger has a schema that this version works on."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReceivingHeld:
     """The ledger does not see this agent: the queue is not polled until it does. Emitted once."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from backhaul.adapters.ledger.dialects.database import EditedLedger
 from backhaul.adapters.ledger.opening.places import (
     agent_lock,
+    check_schema,
     find_reader,
     migrate_ledger,
     open_ledger,
@@ -46,6 +47,7 @@ __all__ = [
     "TransferRow",
     "UnfinishedTransfer",
     "agent_lock",
+    "check_schema",
     "find_reader",
     "migrate_ledger",
     "open_ledger",

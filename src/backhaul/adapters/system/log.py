@@ -201,6 +201,8 @@ _LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
     facts.ReloadRefused: ("error", "routes not reloaded; the former ones stay in force", vars),
     facts.QueuePolled: ("debug", "queue polled", vars),
     facts.PollFailed: ("warning", "SQS receive failed; retrying", _rounded),
+    facts.StartHeld: ("warning", "the start is held by the schema of the ledger", vars),
+    facts.StartResumed: ("info", "the start goes on", _rounded),
     facts.ReceivingHeld: (
         "warning",
         "nothing is received while the ledger does not see this agent",

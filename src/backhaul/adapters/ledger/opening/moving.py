@@ -36,7 +36,8 @@ from backhaul.core.ports.ledger_place import PostgresUrl
 
 ROWS_AT_ONCE = 1000  # read into memory
 GONE = "gone/"  # before the text of an owner whose process is of no member
-_SERVER_ROWS = frozenset({LOCK_ROW, LEADER_ROW, LINEAGE_ROW})  # of `meta`: the database's own
+# Of `meta`: the database's own.
+_SERVER_ROWS = frozenset({LOCK_ROW, LEADER_ROW, LINEAGE_ROW, migrate.NEEDED_ROW})
 # What a process works on, and how a row shows that it still does.
 _WORKED_ON = {transfers.name: "finished_at", destinations.name: "owner_transfer"}
 # A row may wait for the file longer than a transaction of an agent may.

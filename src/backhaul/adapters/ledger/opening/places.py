@@ -134,6 +134,16 @@ def standbys_of(place: LedgerPlace) -> Standbys | None:
     return found
 
 
+def check_schema(url: PostgresUrl) -> None:
+    """Whether this version works on the schema, where there is one.
+
+    Raises:
+        ConfigurationError: E_LEDGER_OLDER, E_LEDGER_NEWER; and others as `open_reader`.
+        OutageError: As there.
+    """
+    _servers().check_server_schema(url)
+
+
 def migrate_ledger(place: LedgerPlace) -> Revisions:
     """Bring its schema up to date; nobody may write to it meanwhile.
 

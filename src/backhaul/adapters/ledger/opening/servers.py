@@ -63,6 +63,8 @@ def open_server(
                 database = PostgresDatabase(url, member, leaves=True, timelines_before=before)
                 member.join()
                 member.keep()
+                # While it was none, the schema may have changed; from now on it does not.
+                migrate.check_current(engine, database.name)
             else:
                 database = PostgresDatabase(url, member, timelines_before=before)
             return SqlLedger(engine, database, member)
@@ -86,6 +88,7 @@ def server_member(url: PostgresUrl, host: str | None) -> Iterator[Member]:
             _make(engine, database)
     finally:
         engine.dispose()
+    # `open_server` looks at the schema again, once no step can be taken without this member.
     member = Member(url, database, AGENT, Owner.current(host))
     try:
         member.join()
@@ -98,11 +101,23 @@ def server_member(url: PostgresUrl, host: str | None) -> Iterator[Member]:
 def _make(engine: Engine, database: PostgresDatabase) -> int:
     """Set up an empty database; an older one stays as it is. Returns the timelines before."""
     if migrate.stamped(engine, database.name) is None:
-        migrate.bring_to_head(engine, database.name)
+        migrate.bring_to(engine, database.name, migrate.HEAD)
     migrate.check_current(engine, database.name)
     with engine.begin() as tx:
         make_rows(tx)
         return timelines_before(tx)
+
+
+def check_server_schema(url: PostgresUrl) -> None:
+    """As `places.check_schema`."""
+    database = PostgresDatabase(url)
+    engine = reading_engine(url)
+    try:
+        with database.mapped(is_reader=True):
+            if migrate.stamped(engine, database.name) is not None:
+                migrate.check_current(engine, database.name)
+    finally:
+        engine.dispose()
 
 
 def migrate_server(url: PostgresUrl) -> Revisions:
