@@ -46,6 +46,7 @@ class Witness(threading.Thread):
         self._trees, self._files = trees, files
         self._newest: dict[str, int] = {}
         self._last: dict[str, tuple[int, int]] = {}
+        self._written: dict[str, int | None] = {}  # the state of a file as it is in `_last`
         self._directories: dict[str, list[str]] = {}
         for name in files:
             self._directories.setdefault(name.rpartition("/")[0], []).append(name)
@@ -82,7 +83,7 @@ class Witness(threading.Thread):
                 name = self._chance.choice(seen)
                 self._guarded(name, [name], self._look_at_file)
 
-    def _guarded(self, name: str, holds: Sequence[str], look: Callable[[str], None]) -> None:
+    def _guarded(self, name: str, holds: Sequence[str], look: Callable[[str], object]) -> None:
         self.looks += 1
         try:
             look(name)
@@ -114,34 +115,48 @@ class Witness(threading.Thread):
 
     def _look_at_files(self, directory: str) -> None:
         """A list tells which of them changed; those are read."""
+        found = self._listed(directory)
+        changed = [
+            name
+            for name in self._directories[directory]
+            if name in found and found[name] != self._last.get(name)
+        ]
+        for name in self._directories[directory]:
+            if name not in found and name in self._newest:
+                self._say(f"{name} is gone again")
+        states = {name: self._look_at_file(name) for name in changed}
+        # What was read is of the file that was listed only if that is still there: another one may
+        # have been renamed over it in between.
+        after = self._listed(directory) if changed else {}
+        for name in changed:
+            if after.get(name) != found[name]:
+                continue  # the next list has it
+            # The time of writing: a rename keeps it.
+            if name in self._last and self._written.get(name) == states[name]:
+                self.again.append(name)
+            self._last[name], self._written[name] = found[name], states[name]
+
+    def _listed(self, directory: str) -> dict[str, tuple[int, int]]:
+        """Length and time of writing of each file, by its path below the landing directory."""
         path = f"{self._path}/{directory}".rstrip("/")
-        found = {
+        return {
             one.path.removeprefix(f"{self._path}/"): (one.length, one.modification_time)
             for one in self._client.list_status(path)
             if not one.isdir
         }
-        for name in self._directories[directory]:
-            if name not in found:
-                if name in self._newest:
-                    self._say(f"{name} is gone again")
-            elif found[name] != self._last.get(name):
-                before = self._newest.get(name)
-                self._look_at_file(name)
-                # The time of writing: a rename keeps it.
-                if name in self._last and before == self._newest.get(name):
-                    self.again.append(name)
-                self._last[name] = found[name]
 
-    def _look_at_file(self, name: str) -> None:
+    def _look_at_file(self, name: str) -> int | None:
+        """Which of its states it has; None: one that it never was."""
         data = self._read(name)
         states = self._files[name]
         if data not in states:
             self._say(f"{name}: {len(data)} bytes that it never was")
-            return
+            return None
         now = list(states).index(data)
         if now < self._newest.get(name, 0):
             self._say(f"S4 {name}: state {now} after state {self._newest[name]}")
         self._newest[name] = max(now, self._newest.get(name, 0))
+        return now
 
     def _read(self, name: str) -> bytes:
         data = bytes(self._client.read(f"{self._path}/{name}").read())

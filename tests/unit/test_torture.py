@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 
 from backhaul.core.fleet import liveness
 from backhaul.testing.servers.base import HttpServer
+from tests import witness
 from tests.acceptance.proxy import Proxy
 from tests.torture.checker import Found, Sent, violations
 from tests.torture.faults import FAULTS, WEIGHTS
@@ -26,6 +28,7 @@ from tests.torture.fleet_faults import FLEET_FAULTS, FLEET_WEIGHTS
 from tests.torture.points.sitecustomize import METHODS
 from tests.torture.rounds import POINTS
 from tests.torture.tcp import TcpProxy
+from tests.witness import Witness
 
 SENT = (
     Sent(message_id="m1", what="a", finals={"a": (b"new",)}),
@@ -238,3 +241,80 @@ def test_the_proxy_refuses_until_it_is_honest(echo: int) -> None:
             connected(proxy)
         proxy.be_honest()
         connected(proxy).close()
+
+
+class Hdfs:
+    """One file, as `hdfs_native.Client` shows it; `between` is done after each list."""
+
+    def __init__(self) -> None:
+        self.data, self.written_ms = b"", 0
+        self.between: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.data, self.written_ms = data, self.written_ms + 1
+
+    def list_status(self, path: str) -> list[SimpleNamespace]:
+        listed = SimpleNamespace(
+            path=f"{path}/moving",
+            length=len(self.data),
+            modification_time=self.written_ms,
+            isdir=False,
+        )
+        if self.between:
+            self.write(self.between.pop(0))
+        return [listed]
+
+    def read(self, path: str) -> io.BytesIO:
+        assert path == "/land/moving"
+        return io.BytesIO(self.data)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> tuple[Hdfs, Witness]:
+    """A witness that looks when it is told to, and what it looks at."""
+    hdfs = Hdfs()
+    monkeypatch.setattr(witness, "hdfs_native", SimpleNamespace(Client=lambda *_, **__: hdfs))
+    return hdfs, Witness("hdfs://nn", "/land", {}, {"moving": (b"first", b"second")}, seed=1)
+
+
+def test_a_file_that_is_replaced_between_a_list_and_a_read_is_not_written_twice(
+    seen: tuple[Hdfs, Witness],
+) -> None:
+    hdfs, looking = seen
+    hdfs.write(b"first")
+    hdfs.between = [b"second"]
+    for _ in range(3):
+        looking._look_at_files("")
+    assert (looking.again, looking.wrong) == ([], [])
+
+
+def test_a_state_that_another_look_read_before_the_list_is_not_written_twice(
+    seen: tuple[Hdfs, Witness],
+) -> None:
+    hdfs, looking = seen
+    hdfs.write(b"first")
+    looking._look_at_files("")
+    hdfs.write(b"second")
+    looking._look_at_file("moving")
+    looking._look_at_files("")
+    assert (looking.again, looking.wrong) == ([], [])
+
+
+@pytest.mark.parametrize("state", [b"first", b"second"])
+def test_the_same_state_with_another_time_was_written_twice(
+    seen: tuple[Hdfs, Witness], state: bytes
+) -> None:
+    hdfs, looking = seen
+    for _ in range(2):
+        hdfs.write(state)
+        looking._look_at_files("")
+        looking._look_at_file("moving")
+    assert (looking.again, looking.wrong) == (["moving"], [])
+
+
+def test_an_older_state_after_a_newer_one_is_a_regression(seen: tuple[Hdfs, Witness]) -> None:
+    hdfs, looking = seen
+    for state in (b"second", b"first"):
+        hdfs.write(state)
+        looking._look_at_files("")
+    assert [one.partition(" ")[0] for one in looking.wrong] == ["S4"]
