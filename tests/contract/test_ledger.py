@@ -471,8 +471,7 @@ def test_staging_root_is_below_the_anchor_of_each_claim_and_the_old_one_is_stale
     assert again.stale == (left,)
     fail(ledger, "t2")
     found = {
-        one.staging_root
-        for one in ledger.abandoned_staging(T0 + 2 * SECOND, older_than=ANY_AGE, most=9)
+        one.staging_root for one in ledger.abandoned_staging(T0 + 2 * SECOND, age=ANY_AGE, most=9)
     }
     assert found == {first.staging_root, again.staging_root}
 
@@ -1026,39 +1025,39 @@ def test_staging_is_abandoned_once_its_owner_is_gone_and_until_it_is_forgotten(
         epoch=first.epoch,
         route=JOB.route,
     )
-    assert me.abandoned_staging(T0 + 2 * SECOND, older_than=HOUR, most=9) == []
-    assert me.abandoned_staging(T0 + 2 * SECOND, older_than=ANY_AGE, most=9) == [left]
+    assert me.abandoned_staging(T0 + 2 * SECOND, age=HOUR, most=9) == []
+    assert me.abandoned_staging(T0 + 2 * SECOND, age=ANY_AGE, most=9) == [left]
     me.forget_staging([left])
-    assert me.abandoned_staging(T0 + 2 * SECOND, older_than=ANY_AGE, most=9) == []
+    assert me.abandoned_staging(T0 + 2 * SECOND, age=ANY_AGE, most=9) == []
 
 
 def test_one_clock_decides_how_old_staging_is(kind: str, reopen: Reopen) -> None:
     """On PostgreSQL the database's: those of two machines may be hours apart."""
     claimed(reopen("killed"))
     me, later = reopen("me"), T0 + 24 * HOUR
-    assert len(me.abandoned_staging(later, older_than=ANY_AGE, most=9)) == 1
-    assert bool(me.abandoned_staging(later, older_than=HOUR, most=9)) is (kind not in SERVERS)
+    assert len(me.abandoned_staging(later, age=ANY_AGE, most=9)) == 1
+    assert bool(me.abandoned_staging(later, age=HOUR, most=9)) is (kind not in SERVERS)
 
 
 def test_staging_of_a_live_owner_is_not_abandoned(reopen: Reopen) -> None:
     claimed(reopen("alive elsewhere"))
-    assert reopen("me").abandoned_staging(T0 + 2 * SECOND, older_than=ANY_AGE, most=9) == []
+    assert reopen("me").abandoned_staging(T0 + 2 * SECOND, age=ANY_AGE, most=9) == []
 
 
 def test_finished_transfer_is_looked_at_once_more(ledger: Ledger) -> None:
     finished(ledger, "t1", planned(0))
-    (left,) = ledger.abandoned_staging(T0 + 2 * SECOND, older_than=ANY_AGE, most=9)
+    (left,) = ledger.abandoned_staging(T0 + 2 * SECOND, age=ANY_AGE, most=9)
     assert left.transfer_id == "t1"
 
 
 def test_root_that_was_claimed_again_is_not_forgotten(ledger: Ledger) -> None:
     claimed(ledger)
     fail(ledger)
-    (left,) = ledger.abandoned_staging(T0 + 2 * SECOND, older_than=ANY_AGE, most=9)
+    (left,) = ledger.abandoned_staging(T0 + 2 * SECOND, age=ANY_AGE, most=9)
     claimed(ledger, "t2")
     ledger.forget_staging([left])
     fail(ledger, "t2")
-    (again,) = ledger.abandoned_staging(T0 + 2 * SECOND, older_than=ANY_AGE, most=9)
+    (again,) = ledger.abandoned_staging(T0 + 2 * SECOND, age=ANY_AGE, most=9)
     assert again.epoch == left.epoch + 1
 
 
@@ -1271,12 +1270,12 @@ def test_further_roots_are_abandoned_with_the_claim_and_never_stale(reopen: Reop
     killed.note_staging("t1", first.epoch, [made], T0)
     me = reopen("me")
     left = AbandonedStaging(transfer_id="t1", staging_root=made, epoch=first.epoch, route=JOB.route)
-    assert left in me.abandoned_staging(T0 + 2 * SECOND, older_than=ANY_AGE, most=9)
+    assert left in me.abandoned_staging(T0 + 2 * SECOND, age=ANY_AGE, most=9)
     begin(me, "t2", None)
     again = claim(me, "t2")
     assert again is not None
     assert again.stale == ()
-    assert me.abandoned_staging(T0 + 2 * SECOND, older_than=ANY_AGE, most=9) == [], (
+    assert me.abandoned_staging(T0 + 2 * SECOND, age=ANY_AGE, most=9) == [], (
         "its destination has a live owner"
     )
 

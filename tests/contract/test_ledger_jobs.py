@@ -184,8 +184,8 @@ def test_staging_that_an_application_may_fill_is_not_abandoned(ledger: Ledger) -
     epoch = opened(ledger)
     ledger.fail("t1", TransferState.WAITING, "E_X", "x", NOW)
     later = NOW + timedelta(days=1)
-    assert ledger.abandoned_staging(later, older_than=timedelta(0), most=10) == []
+    assert ledger.abandoned_staging(later, age=timedelta(0), most=10) == []
     ledger.close_job("t1", epoch, "killed", "why", NOW)
-    assert [
-        left.epoch for left in ledger.abandoned_staging(later, older_than=timedelta(0), most=10)
-    ] == [epoch]
+    assert [left.epoch for left in ledger.abandoned_staging(later, age=timedelta(0), most=10)] == [
+        epoch
+    ]

@@ -411,7 +411,7 @@ def no_sweep(patch: Patch) -> None:
 
 @mutant("the sweep leaves live transfers alone", 16)
 def sweep_everything(patch: Patch) -> None:
-    def litter(original: Any, self: Any, now: Any, *, older_than: Any, most: int) -> Any:
+    def litter(original: Any, self: Any, now: Any, *, age: Any, most: int) -> Any:
         return [replace(left, epoch=10**9) for left, _, _ in self._file.staging.values()][:most]
 
     _around(patch, MemoryLedger, "abandoned_staging", litter)

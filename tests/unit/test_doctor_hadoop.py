@@ -409,7 +409,7 @@ def test_a_doctor_that_is_killed_leaves_what_the_sweep_removes(bed: Bed, call: s
             emit=facts.append,
         )
         sweep_abandoned(ports, bed.loaded.policy)  # type: ignore[arg-type]
-        assert ledger.abandoned_staging(SystemLater().now(), older_than=timedelta(0), most=9) == []
+        assert ledger.abandoned_staging(SystemLater().now(), age=timedelta(0), most=9) == []
     assert bed.target.paths() == before
     assert len(facts) == 1
 
@@ -444,7 +444,7 @@ def test_a_healthy_run_leaves_nothing_in_the_ledger(bed: Bed) -> None:
         pass
     assert bed.findings()[0].state is State.OK
     with closing(open_ledger(bed.loaded.settings.ledger_path, create=False)) as ledger:
-        assert ledger.abandoned_staging(SystemLater().now(), older_than=timedelta(0), most=9) == []
+        assert ledger.abandoned_staging(SystemLater().now(), age=timedelta(0), most=9) == []
 
 
 def test_a_root_that_a_sweep_took_meanwhile_is_tried_once_more(bed: Bed) -> None:

@@ -195,7 +195,7 @@ def an_attempt(ledger: SqlLedger) -> Iterator[Callable[[], object]]:
     yield lambda: ledger.jobs("t1")
     yield lambda: ledger.is_mine("t1")
     yield lambda: ledger.staging_of("t1")
-    yield lambda: ledger.abandoned_staging(T0 + SECOND * 3600, older_than=SECOND, most=10)
+    yield lambda: ledger.abandoned_staging(T0 + SECOND * 3600, age=SECOND, most=10)
     yield ledger.interrupted_copies
     yield lambda: ledger.abandon("t2", T0)
     yield lambda: ledger.intend("t1", 3, [], T0)

@@ -208,10 +208,7 @@ def test_abandoned_staging_of_many_transfers_goes_in_batches_with_its_directory(
         sweep_abandoned(ports, Policy(routes=world.routes))
         assert world.staging() == []
         assert len(world.all_of(AbandonedStagingRemoved)) == 2
-        assert (
-            ports.ledger.abandoned_staging(world.clock.now(), older_than=timedelta(0), most=10)
-            == []
-        )
+        assert ports.ledger.abandoned_staging(world.clock.now(), age=timedelta(0), most=10) == []
 
 
 def test_the_manifest_stands_beside_the_data_where_the_route_asks_for_it(world: World) -> None:

@@ -190,7 +190,7 @@ def test_what_the_last_attempt_proved_and_may_have_renamed_is_known(ledger: SqlL
 
 
 def test_staging_that_it_may_have_left_is_swept(ledger: SqlLedger, revision: str) -> None:
-    found = ledger.abandoned_staging(NOW, older_than=timedelta(0), most=100)
+    found = ledger.abandoned_staging(NOW, age=timedelta(0), most=100)
     # An application may fill the one of the transfer whose job is open.
     assert len(found) == (6 if revision < "0005" else 5) - (2 if revision < "0004" else 0)
 

@@ -68,10 +68,8 @@ class SqlStaging(WriteSession):
             row = transfers.find(tx, transfer_id)
             return None if row is None else recorded_staging(tx, row)
 
-    def abandoned_staging(
-        self, now: datetime, *, older_than: timedelta, most: int
-    ) -> list[AbandonedStaging]:
-        wanted = {"of_age_us": older_than // timedelta(microseconds=1), "of_now_us": micros(now)}
+    def abandoned_staging(self, now: datetime, age: timedelta, most: int) -> list[AbandonedStaging]:
+        wanted = {"of_age_us": age // timedelta(microseconds=1), "of_now_us": micros(now)}
         with self._transaction() as tx:
             # An application may fill it although no process works on the transfer just now.
             filled = destinations_of_open_jobs(tx)

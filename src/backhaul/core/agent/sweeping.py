@@ -29,9 +29,7 @@ def sweep_abandoned(ports: Ports, policy: Policy) -> None:
         BackhaulError: The ledger or the target does not answer; the next sweep goes on.
     """
     while ports.standing.is_leader:
-        batch = ports.ledger.abandoned_staging(
-            ports.clock.now(), older_than=SWEEP_AFTER, most=SWEEP_BATCH
-        )
+        batch = ports.ledger.abandoned_staging(ports.clock.now(), age=SWEEP_AFTER, most=SWEEP_BATCH)
         for (filesystem, user), group in groupby(
             batch, key=lambda one: (one.staging_root.filesystem, policy.user_of(one.route))
         ):

@@ -324,10 +324,8 @@ class StagingLedger(Protocol):
     def staging_of(self, transfer_id: str) -> AbandonedStaging | None:
         """Where this transfer may have staging; None when it never claimed or has finished."""
 
-    def abandoned_staging(
-        self, now: datetime, *, older_than: timedelta, most: int
-    ) -> list[AbandonedStaging]:
-        """Of no live transfer, by file system; the clock is that of a database that is shared."""
+    def abandoned_staging(self, now: datetime, age: timedelta, most: int) -> list[AbandonedStaging]:
+        """Of no live transfer, and that old, by file system; a shared database has its own now."""
 
     def note_staging(
         self, transfer_id: str, epoch: int, roots: Sequence[Location], now: datetime

@@ -131,11 +131,9 @@ class MemoryStaging(MemorySession):
                 transfer_id=transfer_id, staging_root=there.staging_root, epoch=row.epoch
             )
 
-    def abandoned_staging(
-        self, now: datetime, *, older_than: timedelta, most: int
-    ) -> list[AbandonedStaging]:
+    def abandoned_staging(self, now: datetime, age: timedelta, most: int) -> list[AbandonedStaging]:
         with self._faults.call("ledger.abandoned_staging", outage):
-            claimed_before = self._file.time_of(now) - older_than
+            claimed_before = self._file.time_of(now) - age
             found = [
                 left
                 for left, uri, claimed_at in self._file.staging.values()
