@@ -65,7 +65,7 @@ def test_a_message_that_waits_for_a_slot_is_handed_back_at_a_stop(
 
     def noted(self: QueuePoller, *what: Any, **how: Any) -> None:
         received(self, *what, **how)
-        waited.extend(one.message_id for one in self._hand._waiting)
+        waited.extend(one.message_id for one in self._hand.waiting)
 
     monkeypatch.setattr(QueuePoller, "_received", noted)
     for seed in range(30):

@@ -188,7 +188,7 @@ def test_what_waits_for_a_slot_is_handed_back_too(world: World) -> None:
         agent.pollers[0].parking.park(message, RouteWait(route="a"))
         resume(world)
         agent.pollers[0].parking.turn()
-        assert agent.pollers[0].parking.has_ready
+        assert agent.pollers[0].parking.next_route
         assert len(agent.pollers[0].parking) == 1
         agent.pollers[0].parking.hand_back_all()
         agent.pollers[0].keeper.close()

@@ -63,8 +63,8 @@ class Queue:
     def start(self) -> None:
         while len(self.running) < self._slots and (one := self.hand.next()) is not None:
             self.hand.take(one)
-            self.running.append(one)
-            self.started.append(one.sender_id)
+            self.running.append(one.message)
+            self.started.append(one.message.sender_id)
 
     def end_one(self) -> None:
         self.hand.leave(self.running.popleft())
@@ -127,8 +127,8 @@ def test_a_sender_that_sends_no_more_is_forgotten() -> None:
         one = hand.next()
         assert one is not None
         hand.take(one)
-        if one.sender_id == "b":
-            hand.leave(one)
+        if one.message.sender_id == "b":
+            hand.leave(one.message)
     assert hand.look_for(KNOWN_S) == hand.most
     hand.add(message("a", 1), KNOWN_S + 1)
     assert hand.look_for(KNOWN_S + 1) == 0
@@ -141,7 +141,7 @@ def test_of_one_sender_the_order_is_kept() -> None:
     taken = []
     while (one := hand.next()) is not None:
         hand.take(one)
-        taken.append(one.message_id)
+        taken.append(one.message.message_id)
     assert taken == [f"a-{number}" for number in range(5)]
 
 
@@ -169,7 +169,7 @@ def test_nobody_in_hand_waits_for_ever(senders: str, slots: int) -> None:
         queue.receive()
         before = len(queue.started)
         queue.end_one()
-        waiting = {one.sender_id for one in queue.hand._waiting}
+        waiting = {one.sender_id for one in queue.hand.waiting}
         queue.start()
         for served in queue.started[before:]:
             passed.update(waiting - {served})
@@ -187,7 +187,7 @@ def test_a_slot_goes_to_who_has_fewest(senders: list[str]) -> None:
         queue.receive()
         queue.end_one()
         busy = Counter(one.sender_id for one in queue.running)
-        waiting = {one.sender_id for one in queue.hand._waiting}
+        waiting = {one.sender_id for one in queue.hand.waiting}
         before = len(queue.started)
         queue.start()
         if waiting and len(queue.started) == before + 1:

@@ -315,6 +315,7 @@ class Route(TransferRules):
         destinations: Directories that a request may name or go below. None: any destination.
         senders: SQS SenderIds; None: any sender.
         queues: Names or ARNs of the queues that it serves; None: any.
+        min_slots: So many slots of each agent are kept for its messages; None: none.
         event_destination: Template for the destination of events; None: takes no events.
         marker: Trigger: events of objects with this name request their directory, others nothing.
         completion_marker: Name of an empty file that each transfer publishes after all others.
@@ -328,6 +329,7 @@ class Route(TransferRules):
     destinations: tuple[Location, ...] | None
     senders: frozenset[str] | None = None
     queues: frozenset[str] | None = None
+    min_slots: int | None = None
     event_destination: str | None = None
     event_other: EventOther = EventOther.DEAD
     marker: str | None = None

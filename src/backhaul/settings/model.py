@@ -66,9 +66,7 @@ class LimitSettings(StrictModel):
         None, ge=1, description="most bytes in one transfer; a number, or such as 5TiB"
     )
     in_flight: int | None = Field(None, ge=1, description="most transfers of this route at once")
-    per_minute: int | None = Field(
-        None, ge=1, description="most transfers of this route that begin within a minute"
-    )
+    per_minute: int | None = Field(None, ge=1, description="most of them that begin in a minute")
 
 
 class EmrSettings(StrictModel):
@@ -100,6 +98,7 @@ class RouteSettings(StrictModel):
     queues: list[str] | None = Field(
         None, min_length=1, description="queues it serves, by name, URL or ARN; all if unset"
     )
+    min_slots: int | None = Field(None, ge=1, le=63, description="slots kept for it in each agent")
     source_owner: str | None = Field(
         None, pattern=r"^[0-9]{12}$", description="account that must own the buckets"
     )

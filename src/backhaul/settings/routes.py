@@ -30,10 +30,10 @@ def make_routes(settings: Settings, path: Path | None, default_fs: DefaultFs) ->
     Raises:
         ConfigurationError: E_CFG_ROUTE: a prefix without its slash, an invalid destination, a
             duplicate name, an engine that the destination does not support, a rule for events
-            that leads out of the route. E_CFG_OVERLAP: one request matches two routes. E_CFG_KEY:
-            no usable key for signatures. E_REPLY_SETTING: a `[[reply]]` that cannot be used.
-            E_HIVE_SETTING: likewise `[hive]`. E_CFG_QUEUE: `[[queue]]` that contradict one
-            another, or a route that is bound to none of them.
+            that leads out of the route, more `min_slots` than slots. E_CFG_OVERLAP: one request
+            matches two routes. E_CFG_KEY: no usable key for signatures. E_REPLY_SETTING: a
+            `[[reply]]` that cannot be used. E_HIVE_SETTING: likewise `[hive]`. E_CFG_QUEUE:
+            `[[queue]]` that contradict one another, or a route that is bound to none of them.
     """
     check_queues(settings.queue, settings.agent.slots, path)
     bound = [(one.name, one.queues) for one in settings.route if one.queues is not None]
@@ -68,11 +68,30 @@ def make_routes(settings: Settings, path: Path | None, default_fs: DefaultFs) ->
     made = tuple(routes.values())
     refuse_overlaps(made)
     _refuse_two_users(made, path)
+    _check_kept_slots(made, settings.agent.slots, path)
     return made
 
 
 def _refused(message: str, hint: str) -> ConfigurationError:
     return ConfigurationError("E_CFG_ROUTE", message, hint=hint)
+
+
+def _check_kept_slots(routes: Sequence[Route], slots: int, path: Path | None) -> None:
+    """One slot is left to messages of all other routes, and to those that no route covers."""
+    for one in routes:
+        most = one.limits.in_flight
+        if one.min_slots is not None and most is not None and most < one.min_slots:
+            raise _refused(
+                f"{path}: route {one.name}: min_slots is {one.min_slots}, and limits.in_flight is"
+                f" {most}",
+                "lower min_slots: slots that no transfer of the route may use would stay empty",
+            )
+    kept = sum(one.min_slots or 0 for one in routes)
+    if kept >= slots:
+        raise _refused(
+            f"{path}: min_slots of all routes are {kept} together, and agent.slots is {slots}",
+            "lower min_slots, or raise agent.slots: one slot has to be left to all others",
+        )
 
 
 def _refuse_two_users(routes: Sequence[Route], path: Path | None) -> None:

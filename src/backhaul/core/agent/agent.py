@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from backhaul.core import facts
 from backhaul.core.agent.context import AgentContext
+from backhaul.core.agent.polling.kept import KeptSlots, kept_now
 from backhaul.core.agent.polling.poller import QueuePoller
 from backhaul.core.agent.polling.shares import SlotShares
 from backhaul.core.agent.reporting import Reporter
@@ -112,8 +113,9 @@ class Agent:
                 for one in queues[1:]
             ),
         ]
+        kept = KeptSlots(settings.slots, lambda: kept_now(common))
         self.pollers = [
-            QueuePoller(context, self._shares, share, self._submit)
+            QueuePoller(context, self._shares, share, kept, self._submit)
             for context, share in zip(contexts, self._shares.shares, strict=True)
         ]
         self._pausing = [

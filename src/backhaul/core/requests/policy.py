@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -97,6 +98,11 @@ class Policy:
             return self._covering(request, queue)[0].name
         except NotAllowed:
             return None
+
+    @cached_property
+    def keeping_slots(self) -> Mapping[str, int]:
+        """How many slots are kept for each route that has any, by its name."""
+        return {one.name: one.min_slots for one in self.routes if one.min_slots}
 
     @cached_property
     def sends_replies(self) -> bool:

@@ -55,9 +55,9 @@ class Parking:
             return len(self._lot) + len(self._ready)
 
     @property
-    def has_ready(self) -> bool:
-        """A message may go on; it needs a slot."""
-        return bool(self._ready)
+    def next_route(self) -> str | None:
+        """The route of the message that may go on, and needs a slot; None: none may."""
+        return self._ready[0].wait.route if self._ready else None
 
     @property
     def is_everything_paused(self) -> bool:

@@ -1,9 +1,10 @@
 """Polls one queue, and gives its messages to slots.
 
 Capacity first, then receive: a poll requests as many messages as there are slots for them, and more
-only to find those of other senders. Each message gets a slot thread, and its visibility is kept
-from the moment of its receipt. What happens to it then is in `core.agent.delivery`; how several
-queues share the slots in `shares`, and the senders of one queue in `senders`.
+only to find those of other senders, or of a route that keeps slots. Each message gets a slot
+thread, and its visibility is kept from the moment of its receipt. What happens to it then is in
+`core.agent.delivery`; how several queues share the slots in `shares`, the senders of one queue in
+`senders`, and what is kept for routes in `kept`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from backhaul.core import facts
 from backhaul.core.agent.context import AgentContext
 from backhaul.core.agent.delivery import deliver
 from backhaul.core.agent.pausing.parking import Parking
-from backhaul.core.agent.polling.senders import Hand
+from backhaul.core.agent.polling.kept import KeptSlots, route_of
+from backhaul.core.agent.polling.senders import Hand, HeldMessage
 from backhaul.core.agent.polling.shares import Room, SlotShare, SlotShares
 from backhaul.core.agent.returning import give_back, hand_back
 from backhaul.core.agent.thread_watchdog import Heartbeat
@@ -51,6 +53,7 @@ class QueuePoller:
         context: AgentContext,
         shares: SlotShares,
         share: SlotShare,
+        kept: KeptSlots,
         submit: Callable[[QueuePoller, Message, bool], None],
     ) -> None:
         self.context = context
@@ -65,7 +68,7 @@ class QueuePoller:
         self._share = share
         self._submit = submit
         self._is_fifo = context.queue.facts.is_fifo
-        self._hand = Hand(self._settings.slots, is_fifo=self._is_fifo)
+        self._hand = Hand(self._settings.slots, kept, is_fifo=self._is_fifo)
         self._look_again_s = 0.0
         self._has_backlog = False
         self._is_turn_of_parked = False
@@ -86,14 +89,16 @@ class QueuePoller:
         try:
             self._poll_until_stopped()
         finally:
-            while (message := self._hand.next()) is not None:
+            while (message := self._hand.take_back()) is not None:
                 hand_back(self.context, message)
 
     def _poll_until_stopped(self) -> None:
         failures = 0
         while room := self._wait_for_room():
-            is_idle = (room.slots > 0 and self._start_one()) or self._is_everything_paused()
-            if is_idle:
+            look = self._look(room)
+            most = self._most(room, look)
+            is_started = room.slots > 0 and self._start_one()
+            if is_started or most == 0 or self._is_everything_paused():
                 self._end_promise()
                 continue
             if (outage := self.context.outage_of_ledger()) is not None:
@@ -103,10 +108,8 @@ class QueuePoller:
                 continue
             self._go_on()
             promised = self._share.promised
-            look = self._look(room)
             is_look = look > 0 and not room.slots  # what frees a slot meanwhile is not to wait
             wait_s = 0 if is_look else self._wait_s(is_promised=promised > 0)
-            most = min((promised or room.most) + look, self._received_most)
             self.heartbeat.beat()
             began_s = self.context.clock.monotonic()
             self.context.poll.ends_s = began_s + wait_s
@@ -130,13 +133,19 @@ class QueuePoller:
             self._received(messages, is_full=len(messages) == most)
             if is_look and not self._has_backlog:
                 self._look_again_s = self.context.clock.monotonic() + LOOK_AGAIN_S
-            elif not messages and not self.parking.has_ready:
+            elif not messages and not self._has_parked:
                 if wait_s == 0:
                     self.heartbeat.rest()
                     self._stopper.pause(SHORT_POLL_PAUSE_S)
                 if self._settings.drain and not promised and self._is_drained(began_s):
                     self.context.totals.gave_up += len(self.parking)
                     return
+
+    def _most(self, room: Room, look: int) -> int:
+        """How many messages to request; 0 where those in hand have to be started first."""
+        most = min((self._share.promised or room.most) + look, self._received_most)
+        # What waits in hand may not have the free slots, or there are none.
+        return min(most, self._hand.left) if self._hand else most
 
     def _received(self, messages: Sequence[Message], *, is_full: bool) -> None:
         """Of a poll; full: it brought all that it requested."""
@@ -156,10 +165,17 @@ class QueuePoller:
         return 1 if self._is_fifo else RECEIVED_MOST
 
     def _wait_s(self, *, is_promised: bool) -> int:
-        if self.parking.has_ready:
+        if self._has_parked:
             return 0
         longest = self._settings.poll_wait_s
-        return min(longest, PROMISED_WAIT_S) if is_promised else longest
+        return min(longest, PROMISED_WAIT_S) if is_promised or self._hand else longest
+
+    @property
+    def _has_parked(self) -> bool:
+        """A message that was parked may go on, and have a slot that is free."""
+        with self._stopper.changed:
+            route = self.parking.next_route
+            return route is not None and self._hand.admits(route)
 
     def _failed(self, error: OutageError, failures: int) -> bool:
         """Back off; True when a stop ended the pause, or a drain gives up in the end."""
@@ -219,11 +235,11 @@ class QueuePoller:
         with changed:
             while not self._stopper.is_requested:
                 room = self._room()
-                has_ready = self.parking.has_ready or len(self._hand) > 0
+                has_ready = self._has_parked or self._hand.may_start
                 if room.most > 0 and not has_ready and self._is_everything_paused():
                     self.heartbeat.rest()
                     changed.wait()
-                elif room.most > 0 or self._look(room):
+                elif self._is_useful(room, has_ready=has_ready):
                     if not self._has_backlog or not 0 < room.slots < enough or self._hand:
                         return self._promise(room)
                     now_s = self.context.clock.monotonic()
@@ -235,6 +251,12 @@ class QueuePoller:
                     self.heartbeat.rest()
                     changed.wait()
         return None
+
+    def _is_useful(self, room: Room, *, has_ready: bool) -> bool:
+        """Something may be started now, or received."""
+        if room.slots > 0 and has_ready:
+            return True
+        return (room.most > 0 and (not self._hand or self._hand.left > 0)) or self._look(room) > 0
 
     def _promise(self, room: Room) -> Room:
         """Keep the slots for what is known to be there; what is only looked for gets none."""
@@ -257,7 +279,7 @@ class QueuePoller:
         share = self._share
         if self._shares.is_shared:
             is_wanted = self._has_backlog and not self._is_everything_paused()
-            share.wants = len(self._hand) + self.parking.has_ready
+            share.wants = len(self._hand) + self._has_parked
             share.wants += self._received_most * is_wanted
         return self._shares.room(share)
 
@@ -268,6 +290,8 @@ class QueuePoller:
         if is_too_soon or self._is_fifo or self._is_everything_paused():
             return 0
         with self._stopper.changed:
+            if self._hand and room.slots > 0:
+                return self._hand.left  # for who may have those slots
             return self._hand.look_for(now_s)
 
     def _is_everything_paused(self) -> bool:
@@ -290,28 +314,41 @@ class QueuePoller:
     def _start_one(self) -> bool:
         """Start a message that waited for a slot, or one whose route is resumed."""
         with self._stopper.changed:
-            message = self._hand.next()
+            held = self._hand.next()
             self._share.waiting = len(self._hand)
-        is_new = message is not None
-        if message is None:
-            # Every second time none: others come, too.
-            self._is_turn_of_parked = not self._is_turn_of_parked
-            message = self.parking.next_ready() if self._is_turn_of_parked else None
-        if message is None:
+        if held is None:
+            return self._start_parked()
+        with self._stopper.changed:
+            self._take(held)
+        self._submit(self, held.message, True)  # noqa: FBT003 - by position alone
+        return True
+
+    def _start_parked(self) -> bool:
+        # Every second time none: others come, too.
+        self._is_turn_of_parked = not self._is_turn_of_parked
+        if not self._is_turn_of_parked or not self._has_parked:
+            return False
+        route, message = self.parking.next_route, self.parking.next_ready()
+        if message is None or route is None:
             return False
         with self._stopper.changed:
             self._shares.take(self._share)
-            self._hand.take(message)
-        self._submit(self, message, is_new)
+            self._hand.take_parked(message, route)
+        self._submit(self, message, False)  # noqa: FBT003 - by position alone
         return True
 
+    def _take(self, held: HeldMessage) -> None:
+        self._shares.take(self._share)
+        self._hand.take(held)
+
     def _accept(self, message: Message) -> None:
+        route = route_of(self.context, message)
         with self._stopper.changed:
             self.context.due_back.pop(message.message_id, None)
             is_late = self._stopper.is_requested
             is_ours = not is_late and self.keeper.keep(message)
             if is_ours:
-                self._hand.add(message, self.context.clock.monotonic())
+                self._hand.add(message, self.context.clock.monotonic(), route)
                 self._share.waiting = len(self._hand)
         if is_late:
             give_back(self.context, message)
@@ -328,23 +365,15 @@ class QueuePoller:
     def _start_waiting(self) -> bool:
         """Start a message of those just received; False: there is none, or no slot for it."""
         with self._stopper.changed:
-            message = None
-            if not self._stopper.is_requested and self._hand and self._take():
-                message = self._hand.next()
-            if message is not None:
-                self._hand.take(message)
-            self._share.waiting = len(self._hand)
-        if message is None:
-            return False
-        self._submit(self, message, True)  # noqa: FBT003 - by position alone
-        return True
-
-    def _take(self) -> bool:
-        """A slot for a message that was just received; False: it has to wait for one."""
-        shares, share = self._shares, self._share
-        if not share.promised and not shares.room(share).slots:
-            return False
-        shares.take(share)
+            shares, share = self._shares, self._share
+            has_slot = share.promised > 0 or shares.room(share).slots > 0
+            is_over = self._stopper.is_requested or not has_slot
+            held = None if is_over else self._hand.next()
+            share.waiting = len(self._hand)
+            if held is None:
+                return False
+            self._take(held)
+        self._submit(self, held.message, True)  # noqa: FBT003 - by position alone
         return True
 
     def serve(self, message: Message, is_new: bool) -> None:  # noqa: FBT001 - by position alone

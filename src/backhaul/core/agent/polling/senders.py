@@ -2,7 +2,8 @@
 
 Pure bookkeeping. In hand is what was received and has no slot yet. The next slot goes to the sender
 with the fewest slots; among equals, to the one that waited longest; of one sender, to its oldest.
-So no message in hand waits for ever, whatever the others send.
+So no message in hand waits for ever, whatever the others send. A slot that is kept for a route goes
+to a message of that route alone (`kept`).
 
 What SQS gives is in no proportion to that: where one sender floods the queue, nearly all that is
 received is its own. So while one sender has more than twice the slots of another one that sent
@@ -17,8 +18,10 @@ than the free slots is requested.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from itertools import count
 
+from backhaul.core.agent.polling.kept import KeptSlots
 from backhaul.core.ports import Message
 
 LOOK_PER_SLOT = 8
@@ -46,18 +49,36 @@ def sender_of(message: Message, *, is_fifo: bool) -> str:
     return f"sender {principal}"
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HeldMessage:
+    """A message in hand, or in a slot.
+
+    Attributes:
+        sender: As `sender_of` has it.
+        route: As `kept.route_of` has it.
+    """
+
+    message: Message
+    sender: str
+    route: str
+
+
 class Hand:
     """Messages in hand, and the slots of each sender; safe to share only under its owner's lock.
 
     Args:
         slots: Of the agent.
+        kept: Of the agent, whose queues share them; default: none are kept.
         is_fifo: As `sender_of`.
     """
 
-    def __init__(self, slots: int, *, is_fifo: bool = False) -> None:
+    def __init__(self, slots: int, kept: KeptSlots | None = None, *, is_fifo: bool = False) -> None:
         self.most = min(LOOK_MOST, max(LOOK_LEAST, LOOK_PER_SLOT * slots))
         self._is_fifo = is_fifo
-        self._waiting: list[Message] = []
+        self._kept = kept or KeptSlots(slots)
+        self._waiting: list[HeldMessage] = []
+        # By the object: a message that came again may have a slot before its older delivery left.
+        self._in_slots: dict[int, HeldMessage] = {}
         self._busy: Counter[str] = Counter()
         self._served: dict[str, int] = {}  # when it got its last slot, in the order of all slots
         self._seen_s: dict[str, float] = {}
@@ -66,27 +87,61 @@ class Hand:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, message: Message, now_s: float) -> None:
-        """It was received, and its visibility is kept."""
-        self._waiting.append(message)
-        self._seen_s[self._sender(message)] = now_s
+    @property
+    def left(self) -> int:
+        """How many more may be received while those in hand wait."""
+        return max(0, self.most - len(self._waiting))
 
-    def next(self) -> Message | None:
-        """Take the message that is to have the next slot out of the hand; None: it is empty."""
-        found = min(self._waiting, key=self._turn, default=None)
+    @property
+    def waiting(self) -> list[Message]:
+        """Those in hand, in the order of their receipt."""
+        return [one.message for one in self._waiting]
+
+    @property
+    def may_start(self) -> bool:
+        """One of those in hand may have a free slot, as far as slots are kept for routes."""
+        admits = self._kept.admits()
+        return any(admits(one.route) for one in self._waiting)
+
+    def add(self, message: Message, now_s: float, route: str = "") -> None:
+        """It was received, and its visibility is kept."""
+        held = self._held(message, route)
+        self._waiting.append(held)
+        self._seen_s[held.sender] = now_s
+
+    def next(self) -> HeldMessage | None:
+        """Take out of the hand what is to have the next slot; None: none of them may have one."""
+        admits = self._kept.admits()
+        able = [one for one in self._waiting if admits(one.route)]
+        found = min(able, key=self._turn, default=None)
         if found is not None:
             self._waiting.remove(found)
         return found
 
-    def take(self, message: Message) -> None:
+    def take_back(self) -> Message | None:
+        """Take one out that is not to be worked; None: the hand is empty."""
+        return self._waiting.pop(0).message if self._waiting else None
+
+    def admits(self, route: str) -> bool:
+        """A message of this route that is not in hand may have a free slot."""
+        return self._kept.admits()(route)
+
+    def take(self, held: HeldMessage) -> None:
         """It has a slot now."""
-        sender = self._sender(message)
-        self._busy[sender] += 1
-        self._served[sender] = next(self._order)
+        self._in_slots[id(held.message)] = held
+        self._kept.take(held.route)
+        self._busy[held.sender] += 1
+        self._served[held.sender] = next(self._order)
+
+    def take_parked(self, message: Message, route: str) -> None:
+        """A message that was not in hand has a slot."""
+        self.take(self._held(message, route))
 
     def leave(self, message: Message) -> None:
         """Its slot is free again."""
-        self._busy[self._sender(message)] -= 1
+        held = self._in_slots.pop(id(message))
+        self._kept.leave(held.route)
+        self._busy[held.sender] -= 1
 
     def look_for(self, now_s: float) -> int:
         """How many messages to request beyond the free slots, to find those of other senders."""
@@ -96,20 +151,20 @@ class Hand:
         least = min(self._busy[one] for one in self._seen_s)
         if max(self._busy.values(), default=0) <= UNFAIR * least:
             return 0
-        if any(self._busy[self._sender(one)] == least for one in self._waiting):
+        if any(self._busy[one.sender] == least for one in self._waiting):
             return 0  # the next slot is theirs
-        return max(0, self.most - len(self._waiting))
+        return self.left
 
-    def _turn(self, message: Message) -> tuple[int, int]:
-        sender = self._sender(message)
-        return self._busy[sender], self._served.get(sender, 0)
+    def _turn(self, held: HeldMessage) -> tuple[int, int]:
+        return self._busy[held.sender], self._served.get(held.sender, 0)
 
-    def _sender(self, message: Message) -> str:
-        return sender_of(message, is_fifo=self._is_fifo)
+    def _held(self, message: Message, route: str) -> HeldMessage:
+        sender = sender_of(message, is_fifo=self._is_fifo)
+        return HeldMessage(message=message, sender=sender, route=route)
 
     def _forget(self, now_s: float) -> None:
         """Who has sent nothing for long and has nothing here."""
-        present = {self._sender(one) for one in self._waiting} | set(+self._busy)
+        present = {one.sender for one in self._waiting} | set(+self._busy)
         for sender in [one for one, at_s in self._seen_s.items() if now_s - at_s > KNOWN_S]:
             if sender not in present:
                 del self._seen_s[sender], self._busy[sender]
