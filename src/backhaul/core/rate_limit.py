@@ -78,6 +78,7 @@ class LimitSource(StrEnum):
     BY_HAND = "by hand"
     WINDOW = "window"
     CONFIGURED = "configured"
+    SHARE = "share"  # of the limit of all agents together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,8 +173,8 @@ def for_application(bytes_per_s: int, reserved_bytes_per_s: int) -> int:
 
 
 def for_this_node(bytes_per_s: int, reserved_bytes_per_s: int) -> int:
-    """Rate of this node's workers beside the applications."""
-    return max(1, bytes_per_s // KEPT_SHARE, bytes_per_s - reserved_bytes_per_s)
+    """Rate of this node's workers beside the applications; 0 where its share is nothing yet."""
+    return max(min(1, bytes_per_s), bytes_per_s // KEPT_SHARE, bytes_per_s - reserved_bytes_per_s)
 
 
 class RateReservations(Protocol):

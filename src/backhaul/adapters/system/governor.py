@@ -2,17 +2,17 @@
 
 Three small files beside the ledger hold what they share. `LEDGER.limit` is what `backhaul limit`
 set; a process reads it at most twice a second, and only while it reads from S3. `LEDGER.reserved`
-is what YARN applications were given. `LEDGER.rate` holds one number under a lock of the kernel: the
-time until which all granted bytes are paid for. A process that is killed gives the lock back and
-has taken a tenth of a second with it at most. Who may read how much: `core.rate_limit`.
+is what YARN applications were given. `LEDGER.rate` is the bucket: a process that is killed has
+taken a tenth of a second with it at most. Who may read how much: `core.rate_limit`.
+
+Of a ledger on PostgreSQL the limit is that of all its agents, and `rate_seat` has the files of each
+one's share; `core.fleet.rate_shares` decides about it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -21,22 +21,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from backhaul.adapters.system.limit_file import LimitFile
-from backhaul.adapters.system.reservations import Reservations, rate_file_error
-from backhaul.adapters.system.shared_file import SharedFile, Watched
+from backhaul.adapters.system.rate_bucket import RateBucket
+from backhaul.adapters.system.rate_seat import ShareFile, bucket_file
+from backhaul.adapters.system.reservations import Reservations
+from backhaul.adapters.system.shared_file import Watched
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.rate_limit import (
     EffectiveLimit,
+    LimitSource,
     ManualLimit,
     Schedule,
     effective_limit,
     for_application,
     for_this_node,
-    grant,
 )
 
 READ_EVERY_S = 0.5
 MAX_SLEEP_S = 0.1
-_PAID_UNTIL = struct.Struct("=d")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +46,13 @@ class GovernorSpec:
 
     Attributes:
         ledger: The governor's files are beside it.
+        seat: Of the process whose share of a limit of several hosts it reads under; None: under
+            the limit of this node.
     """
 
     ledger: str
     schedule: Schedule
+    seat: int | None = None
 
     def open(self) -> Governor:
         """For this process."""
@@ -63,8 +67,9 @@ class Governor:
         self._schedule = spec.schedule
         limit_file = LimitFile(ledger)
         self._set = Watched(limit_file.path, limit_file.read)
+        self._share = None if spec.seat is None else ShareFile(ledger, spec.seat)
         self._reservations = Reservations(ledger)
-        self._bucket = _Bucket(SharedFile(ledger, "rate"))
+        self._bucket = RateBucket(bucket_file(ledger, spec.seat))
         self._by_hand: ManualLimit | None = None
         self._limit: int | None = None
         self._read_at_s = float("-inf")
@@ -72,6 +77,8 @@ class Governor:
 
     def limit(self) -> EffectiveLimit:
         """The limit in force now."""
+        if self._share is not None:
+            return EffectiveLimit(bytes_per_s=self._share.read(), why=LimitSource.SHARE)
         with contextlib.suppress(ConfigurationError):
             # Where the file is damaged, what it held before goes on; `backhaul limit` reports it.
             self._by_hand = self._set.get()
@@ -85,7 +92,7 @@ class Governor:
             waiting()
         try:
             while (limit := self._current()) is not None:
-                size, wait_s = self._bucket.take(wanted_bytes, limit)
+                size, wait_s = self._bucket.take(wanted_bytes, limit) if limit else (0, MAX_SLEEP_S)
                 if size:
                     return size
                 waiting()
@@ -120,42 +127,3 @@ class Governor:
             # In this order: another thread that calls this meanwhile reads the limit itself.
             self._limit, self._read_at_s = limit, now_s
         return self._limit
-
-
-class _Bucket:
-    """Eight bytes: the time, in `CLOCK_MONOTONIC` of this machine, until which all is paid for."""
-
-    def __init__(self, file: SharedFile) -> None:
-        self._file = file
-        self._fd = -1
-
-    def take(self, wanted_bytes: int, bytes_per_s: int) -> tuple[int, float]:
-        """Bytes granted, and seconds after which another try is worth it.
-
-        Raises:
-            OutageError: `ledger` E_RATE_FILE.
-            ConfigurationError: E_CFG_PERMISSIONS.
-        """
-        try:
-            if self._fd < 0:
-                self._fd = self._file.open(os.O_RDWR | os.O_CREAT)
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return 0, 0.001  # another process is taking right now
-            try:
-                found = os.pread(self._fd, _PAID_UNTIL.size, 0)
-                is_whole = len(found) == _PAID_UNTIL.size
-                given = grant(
-                    paid_until_s=_PAID_UNTIL.unpack(found)[0] if is_whole else 0.0,
-                    now_s=time.monotonic(),
-                    wanted_bytes=wanted_bytes,
-                    bytes_per_s=bytes_per_s,
-                )
-                if given.size_bytes:
-                    os.pwrite(self._fd, _PAID_UNTIL.pack(given.paid_until_s), 0)
-                return given.size_bytes, given.wait_s
-            finally:
-                fcntl.flock(self._fd, fcntl.LOCK_UN)
-        except OSError as exc:
-            raise rate_file_error(self._file.path, exc) from exc

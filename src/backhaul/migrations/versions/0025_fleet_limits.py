@@ -1,4 +1,4 @@
-"""Limits that several agents on one ledger share: transfers of a route that begin in a minute."""
+"""Limits that several agents on one ledger share: starts in a minute, and the byte rate."""
 
 from __future__ import annotations
 
@@ -18,5 +18,22 @@ def upgrade() -> None:
         sa.Column("route", sa.Text, primary_key=True),
         sa.Column("at", sa.BigInteger, primary_key=True),
         sa.Column("transfer_id", sa.Text, primary_key=True),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "rate_shares",
+        sa.Column("member", sa.Text, primary_key=True),
+        *(
+            sa.Column(name, sa.BigInteger, nullable=False)
+            for name in ("configured", "demand", "kept", "granted", "bound")
+        ),
+        sa.CheckConstraint("granted >= 0 AND granted <= bound", name="granted_is_bound"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "byte_rates",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("bytes_per_s", sa.BigInteger),
+        sa.Column("until", sa.BigInteger),
         sqlite_with_rowid=False,
     )

@@ -5,7 +5,7 @@ With a file there is one, and the kernel knows the processes beside it.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Table, Text
+from sqlalchemy import BigInteger, CheckConstraint, Column, Table, Text
 
 from backhaul.adapters.ledger.schema import UtcTime, metadata
 
@@ -35,5 +35,26 @@ route_starts = Table(
     Column("route", Text, primary_key=True),
     Column("at", UtcTime, primary_key=True),  # by the database's clock
     Column("transfer_id", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+# What each of those that read from S3 may read, bytes a second; 2^63 - 1: no limit. As
+# `core.fleet.rate_shares.RateShare`.
+rate_shares = Table(
+    "rate_shares",
+    metadata,
+    Column("member", Text, primary_key=True),
+    *(Column(name, BigInteger, nullable=False) for name in ("configured", "demand", "kept")),
+    *(Column(name, BigInteger, nullable=False) for name in ("granted", "bound")),
+    CheckConstraint("granted >= 0 AND granted <= bound", name="granted_is_bound"),
+    sqlite_with_rowid=False,
+)
+# `by hand`: what `backhaul limit` set; `shared`: what the shares are of.
+byte_rates = Table(
+    "byte_rates",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("bytes_per_s", BigInteger),
+    Column("until", UtcTime),
     sqlite_with_rowid=False,
 )

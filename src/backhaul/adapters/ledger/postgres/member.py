@@ -19,6 +19,7 @@ from backhaul import __version__
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.postgres.engine import begun_with
 from backhaul.adapters.ledger.postgres.pulse import IN_FORCE, LOCK_ROW, Pulse, require_row
+from backhaul.adapters.ledger.postgres.rates import MemberRates
 from backhaul.core.agent.thread_watchdog import Heartbeat
 from backhaul.core.errors import BackhaulError, FencedOff, OutageError
 from backhaul.core.fleet.liveness import BEAT_S, DEAD_S, TRUST_S, Liveness
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from backhaul.adapters.ledger.dialects.database import Database
+    from backhaul.core.fleet.rate_shares import RateSeat
     from backhaul.core.ports.ledger_place import PostgresUrl
 
 AGENT, COMMAND = "agent", "command"
@@ -62,6 +64,7 @@ class Member:
         kind: `AGENT`, which others may follow as the leader, or `COMMAND`.
         process: This process, for those on the same machine.
         clock: Monotonic seconds.
+        seat: Holds its share of the byte rate; None: it reads nothing from S3.
 
     Attributes:
         id: 32 hex digits.
@@ -79,6 +82,7 @@ class Member:
         process: Owner,
         *,
         clock: Callable[[], float] = since_boot_s,
+        seat: RateSeat | None = None,
     ) -> None:
         self.id = uuid.uuid4().hex
         self.text = f"{process.host}:{self.id}"
@@ -88,6 +92,7 @@ class Member:
         self._clock = clock
         self._name = database.name
         self._pulse = Pulse(url, database, is_agent=kind == AGENT)
+        self._rates = None if seat is None else MemberRates(self.id, self._pulse, seat, clock)
         self._liveness = Liveness()
         self._in_force: Mapping[str, str] = {}  # as of the lock that is held, or was last
         self._leader = ""
@@ -115,6 +120,8 @@ class Member:
                 # A process that was suspended in a transaction holds the lock, and not for long.
                 if error.code != "E_LEDGER_LOCKED" or not left:
                     raise
+        if self._rates is not None:
+            self._pulse.enter(self.id)
         self._joined_s = self._clock()
         self.turn()
 
@@ -144,16 +151,19 @@ class Member:
             self.beating.rest()
 
     def _beat_or_fail(self) -> None:
-        wait_s = BEAT_S
+        wait_s, has_failed = BEAT_S, False
         while not self._is_over.wait(wait_s) and not self._is_fenced:
             self.beating.beat()
             try:
                 self.turn()
             except OutageError:
                 # The ledger is away, by which nobody is judged; or this connection alone is lost.
-                wait_s = AGAIN_S if wait_s < BEAT_S else 0.0
+                wait_s = AGAIN_S if has_failed else 0.0
+                has_failed = True
             else:
-                wait_s = BEAT_S
+                has_failed = False
+                is_settling = self._rates is not None and self._rates.is_settling
+                wait_s = AGAIN_S if is_settling else BEAT_S
             self.beating.rest()
 
     def turn(self) -> None:
@@ -164,7 +174,9 @@ class Member:
             LedgerDamaged: As `Pulse.stand`.
         """
         began_s = self._clock()
-        seen = self._pulse.beat(self.id)
+        rates = self._rates
+        reports = () if rates is None else (rates.report(),)
+        seen = self._pulse.beat(self.id, *reports)
         if self.id not in seen.beats:
             self._fence()
             return
@@ -179,6 +191,8 @@ class Member:
             self._pulse.judge(self.id, peer, beats)
         if self._kind == AGENT and (seen.leader in gone or seen.leader not in seen.beats):
             self._leader = self._pulse.stand(self.id)
+        if rates is not None:
+            rates.turn(seen, leader=self._leader)
 
     def _sees_gone(self, where: str) -> bool:
         """Whether a process of this machine is gone, by the kernel's word.

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from backhaul.adapters.ledger.postgres import rates
 from backhaul.adapters.ledger.postgres.engine import open_connection
 from backhaul.adapters.ledger.postgres.moment import WRITER_SQL, ServerMoment
 from backhaul.adapters.ledger.postgres.primary import PrimaryMemory
 from backhaul.adapters.ledger.postgres.waits import BeatConnection
 from backhaul.core.errors import LedgerDamaged
+from backhaul.core.fleet.rate_shares import NO_LIMIT, RateReport, RateSplit, SeenRates
 
 if TYPE_CHECKING:
     from backhaul.adapters.ledger.dialects.database import Database
@@ -54,8 +56,9 @@ SET LOCAL synchronous_commit TO off;
 UPDATE members SET beats = beats + 1, beat_at = {_NOW} WHERE id = %(me)s AND {IN_FORCE};
 SELECT id, beats, process FROM members WHERE {IN_FORCE};
 SELECT value FROM meta WHERE name = '{LEADER_ROW}';
-COMMIT
 """
+_BEAT_ALONE = f"{_BEAT} COMMIT"
+_BEAT_OF_READER = f"{_BEAT} {rates.REPORT}; {rates.READ}; COMMIT"
 _JUDGE = f"""
 {_LOCKED}
 UPDATE members SET judged_at = {_NOW}, judged_by = %(me)s
@@ -72,8 +75,11 @@ WHERE name = '{LEADER_ROW}' AND {_ME} AND NOT EXISTS (
 SELECT value FROM meta WHERE name = '{LEADER_ROW}';
 COMMIT
 """
+_ENTER = f"{_LOCKED} {rates.ENTER}; COMMIT"
+_SPLIT = f"{_LOCKED} {rates.SPLIT}; COMMIT"
 _LEAVE = f"""
 {_LOCKED}
+{rates.LEAVE};
 UPDATE members SET ended_at = {_NOW} WHERE id = %(me)s AND {IN_FORCE};
 COMMIT
 """
@@ -87,11 +93,13 @@ class Seen:
         beats: Counters of those in force, by id.
         processes: As `members.process`, by id.
         leader: Id of the leader, in force or not; empty: there was none yet.
+        rates: Of those that read from S3.
     """
 
     beats: Mapping[str, int]
     processes: Mapping[str, str]
     leader: str
+    rates: SeenRates = field(default_factory=SeenRates)
 
 
 class Pulse:
@@ -120,14 +128,44 @@ class Pulse:
         values = {"me": me, "kind": kind, "host": host, "process": process, "version": version}
         self._run(_JOIN, values)
 
-    def beat(self, me: str) -> Seen:
-        """Raise the counter, and read what others need to be judged by."""
-        *_, found, leader = self._run(_BEAT, {"me": me})
+    def beat(self, me: str, report: RateReport | None = None) -> Seen:
+        """Raise the counter, and read what others need to be judged by.
+
+        Args:
+            report: Of one that has entered; None: it reads nothing.
+        """
+        if report is None:
+            *_, found, leader = self._run(_BEAT_ALONE, {"me": me})
+            seen = SeenRates()
+        else:
+            *_, found, leader, shares, limits = self._run(
+                _BEAT_OF_READER, {"me": me, **asdict(report)}
+            )
+            seen = rates.seen_rates(shares, limits)
         return Seen(
             beats={peer: beats for peer, beats, _ in found},
             processes={peer: process for peer, _, process in found},
             leader=_leader(leader),
+            rates=seen,
         )
+
+    def enter(self, me: str) -> None:
+        """From now on it has a share of the byte rate; its beats bring a report."""
+        self._run(_ENTER, {"me": me})
+
+    def split(self, me: str, plan: RateSplit) -> bool:
+        """Grant these shares; False, and nothing: another one is to do that now."""
+        is_limited = plan.limit < NO_LIMIT
+        values = {
+            "me": me,
+            "limit": plan.limit if is_limited else None,
+            "others": 0 if is_limited else NO_LIMIT,
+            "members": list(plan.granted),
+            "shares": list(plan.granted.values()),
+            "released": sorted(plan.released),
+        }
+        ((is_done,),) = self._run(_SPLIT, values)[-1]
+        return bool(is_done)
 
     def judge(self, me: str, peer: str, beats: int) -> None:
         """The peer is dead, if its counter still says this, and this process is in force."""

@@ -359,3 +359,21 @@ CREATE TABLE route_starts (
 	PRIMARY KEY (route, at, transfer_id)
 )
  WITHOUT ROWID;
+CREATE TABLE rate_shares (
+	member TEXT NOT NULL,
+	configured BIGINT NOT NULL,
+	demand BIGINT NOT NULL,
+	kept BIGINT NOT NULL,
+	granted BIGINT NOT NULL,
+	bound BIGINT NOT NULL,
+	PRIMARY KEY (member),
+	CONSTRAINT granted_is_bound CHECK (granted >= 0 AND granted <= bound)
+)
+ WITHOUT ROWID;
+CREATE TABLE byte_rates (
+	name TEXT NOT NULL,
+	bytes_per_s BIGINT,
+	until BIGINT,
+	PRIMARY KEY (name)
+)
+ WITHOUT ROWID;
