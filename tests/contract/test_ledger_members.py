@@ -29,6 +29,7 @@ from backhaul.core.errors import (
     OutageError,
 )
 from backhaul.core.fleet.liveness import BEAT_S, DEAD_S, TRUST_S
+from backhaul.core.fleet.rate_shares import RateSeat
 from backhaul.core.model import Limits
 from backhaul.core.ports import MessageKey
 from backhaul.core.ports.ledger_place import PostgresUrl
@@ -89,10 +90,9 @@ class Fleet:
         self.at_s = 1000.0
         self.agents: list[Agent] = []
 
-    def agent(self, process: Owner) -> Agent:
-        joined = Member(
-            self.url, PostgresDatabase(self.url), AGENT, process, clock=lambda: self.at_s
-        )
+    def agent(self, process: Owner, seat: RateSeat | None = None, *, kind: str = AGENT) -> Agent:
+        database = PostgresDatabase(self.url)
+        joined = Member(self.url, database, kind, process, clock=lambda: self.at_s, seat=seat)
         joined.join()
         made = Agent(joined, open_server(self.url, create=True, member=joined))
         self.agents.append(made)

@@ -194,7 +194,7 @@ def test_tables_are_stored_under_their_keys(path: Path) -> None:
         *("reconcile_sent", "reconciliations", "members"),
         *("expectations", "egress", "endings", "completion_markers", "replies"),
         "packed_paths",
-        *("budget_warnings", "route_starts"),
+        *("budget_warnings", "route_starts", "rate_shares", "byte_rates"),
     }
 
 

@@ -71,7 +71,7 @@ HARMLESS = {
 READ_BY_COMMANDS = {
     *("journal", "agents", "activity", "operator_actions", "expectations"),
     *("reconcile_sent", "reconciliations", "egress", "endings", "members"),
-    "route_starts",  # of several agents alone, who have no file
+    *("route_starts", "rate_shares", "byte_rates"),  # of several agents alone, who have no file
 }
 PACKED = DAY.parent.join("packed")  # what was published there is in a block
 DUE = ExpectationRecord(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,19 +14,14 @@ from backhaul.core.fleet import rate_shares
 from backhaul.core.fleet.liveness import DEAD_S
 from backhaul.core.fleet.rate_shares import (
     IDLE_PART,
-    MEASURE_S,
     NO_LIMIT,
     RESERVED_S,
     STEADY_PART,
     RateLeader,
-    RateReader,
     RateShare,
     SeenRates,
     fair_shares,
-    fleet_limit,
-    split_rate,
 )
-from backhaul.core.rate_limit import ManualLimit
 
 NOW = datetime(2026, 12, 2, tzinfo=UTC)
 LIMIT = 1_000_000
@@ -192,6 +187,7 @@ def test_when_nothing_else_happens_the_shares_settle_on_what_is_fair(steps: list
     fair = fair_shares(model.limit, asked)
     spare = (model.limit - sum(fair.values())) // len(live)
     assert all(abs(row.granted - fair[n] - spare) <= part // STEADY_PART for n, row in live.items())
+    assert all(row.granted >= least for row in live.values()), "nobody has nothing"
     assert sum(row.granted for row in live.values()) > model.limit - 2 * len(live)
 
 

@@ -170,10 +170,10 @@ def _require_route(settings: Settings, route: str) -> None:
 
 
 def set_limit(settings: Settings, by: Operator, manual: ManualLimit | None, *, warn: Warn) -> None:
-    """Limit reading from S3 by hand, or return to the configuration; it holds within a second.
+    """Limit reading from S3 by hand, or return to the configuration: as `write_limit`.
 
     Raises:
-        ConfigurationError: E_LIMIT_FILE.
+        ConfigurationError, OutageError: As there.
     """
     path, subject = settings.ledger_place, _limit(manual)
     with failures_noted(path, by, Act.LIMIT, subject, warn):

@@ -24,7 +24,7 @@ from backhaul.app.facts import fan_out
 from backhaul.app.hangup import Hangup
 from backhaul.app.metrics import MetricsExport
 from backhaul.app.notify import make_notifier
-from backhaul.app.ports import Opened, open_ports
+from backhaul.app.ports import Opened, governor_spec, open_ports, rate_seat
 from backhaul.app.queues import AgentQueues, ChosenQueue
 from backhaul.app.reload import ConfigurationReload
 from backhaul.app.replying import Replying
@@ -93,10 +93,12 @@ def run_agent(
     hangup = Hangup(reopen_log, emit)
     with (
         hangup.noted(),
-        agent_lock(place, host_name()) as member,
+        rate_seat(context.settings) as seat,
+        agent_lock(place, host_name(), seat) as member,
         export.opened(emit),
-        open_ports(context, region, emit, slots, member=member) as opened,
+        open_ports(context, region, emit, slots, member=member, seat=seat) as opened,
     ):
+        export.limited_by(governor_spec(context.settings, seat))
         pool = opened.pool
         deadman = Deadman(SystemClock(), context.settings.agent.watchdog_s + END_S, pool.abort)
         opening = AgentQueues(queues, partial(_session, context, opened), emit)

@@ -1,14 +1,21 @@
-"""`backhaul limit`: reads and changes the limit on reading from S3 while agents run."""
+"""`backhaul limit`: reads and changes the limit on reading from S3 while agents run.
+
+With a ledger on PostgreSQL it is there, for all agents; else in a file beside the ledger.
+"""
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from backhaul.adapters.ledger import find_reader, open_ledger
+from backhaul.adapters.system.clock import host_name
 from backhaul.adapters.system.limit_file import LimitFile
 from backhaul.adapters.system.reservations import Reservations
 from backhaul.core.errors import BackhaulError
+from backhaul.core.ports.ledger_place import PostgresUrl
 from backhaul.core.rate_limit import EffectiveLimit, LimitSource, ManualLimit, effective_limit
 from backhaul.core.units import human_rate
 from backhaul.settings.model import Settings
@@ -44,9 +51,9 @@ def read_limit(settings: Settings) -> Limit:
     """The limit of every process that shares the ledger, now.
 
     Raises:
-        ConfigurationError: E_LIMIT_FILE.
+        ConfigurationError: E_LIMIT_FILE; or of a ledger on PostgreSQL, as is OutageError.
     """
-    by_hand = LimitFile(settings.ledger_path).read()
+    by_hand = _read(settings)
     chosen = settings.bandwidth.schedule
     local = datetime.now(UTC).astimezone()
     now = effective_limit(chosen, by_hand, local)
@@ -73,7 +80,24 @@ def limit_words(settings: Settings) -> str:
 def write_limit(settings: Settings, manual: ManualLimit | None) -> None:
     """Set it by hand, or return to the configuration; running agents apply it within a second.
 
+    On PostgreSQL they do with their next beat, and share a higher one with the one after it.
+
     Raises:
-        ConfigurationError: E_LIMIT_FILE.
+        ConfigurationError: E_LIMIT_FILE; or of a ledger on PostgreSQL, as is OutageError.
     """
-    LimitFile(settings.ledger_path).write(manual)
+    place = settings.ledger_place
+    if isinstance(place, PostgresUrl):
+        with closing(open_ledger(place, create=False, host=host_name())) as ledger:
+            ledger.limit_rate(manual)
+    else:
+        LimitFile(settings.ledger_path).write(manual)
+
+
+def _read(settings: Settings) -> ManualLimit | None:
+    if not isinstance(settings.ledger_place, PostgresUrl):
+        return LimitFile(settings.ledger_path).read()
+    reader = find_reader(settings.ledger_place)
+    if reader is None:
+        return None  # no agent has made its tables yet
+    with closing(reader):
+        return reader.limit_by_hand()

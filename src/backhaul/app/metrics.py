@@ -18,6 +18,7 @@ from backhaul.adapters.metrics.http_message import HttpAnswer
 from backhaul.adapters.metrics.server import MetricsServer
 from backhaul.adapters.metrics.text import CONTENT_TYPE
 from backhaul.adapters.metrics.textfile import TextFile
+from backhaul.adapters.system.governor import GovernorSpec
 from backhaul.app.budget_states import states_of
 from backhaul.app.context import Context
 from backhaul.app.ports import governor_spec
@@ -121,6 +122,10 @@ class MetricsExport:
                 yield
             finally:
                 self._has_ended = True
+
+    def limited_by(self, spec: GovernorSpec) -> None:
+        """The byte rate that is shown."""
+        self._governor = spec.open()
 
     def follow(self, identity: AgentIdentity, ledger: SqlLedger) -> None:
         """The queue and the ledger have answered: from here on the agent's own health is shown."""

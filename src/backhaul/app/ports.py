@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ from backhaul.adapters.hadoop.yarn import (
 )
 from backhaul.adapters.system.clock import SystemClock, host_name
 from backhaul.adapters.system.governor import GovernorSpec
+from backhaul.adapters.system.rate_seat import NodeRateSeat
 from backhaul.adapters.system.trusted_files import check_ledger_directory
 from backhaul.core import facts as events
 from backhaul.core.agent.pausing.budgets import BudgetGate
@@ -74,6 +75,7 @@ def open_ports(
     *,
     is_warm: bool = False,
     member: Member | None = None,
+    seat: NodeRateSeat | None = None,
 ) -> Iterator[Opened]:
     """Workers, ledger and clients; closed in reverse order.
 
@@ -81,6 +83,7 @@ def open_ports(
         is_warm: Start one worker at once: it loads its libraries while this process loads its own,
             opens the ledger, creates its clients and lists the source.
         member: The agent, as `agent_lock` yields it.
+        seat: The agent's.
 
     Raises:
         ConfigurationError: E_LEDGER_PLACE, or another fault of the ledger.
@@ -96,8 +99,14 @@ def open_ports(
                 hint="put it on a persistent disk; see the setting `ledger`",
             )
         )
-    # The pool closes first: no worker writes while the ledger closes.
-    with ExitStack() as opened, closing(make_pool(context, emit, workers)) as pool:
+    taking = rate_seat(context.settings) if member is None else nullcontext(seat)
+    # The pool closes first: no worker writes while the ledger closes, or reads when its share of
+    # the byte rate is given back.
+    with (
+        taking as mine,
+        ExitStack() as opened,
+        closing(make_pool(context, emit, workers, seat=mine)) as pool,
+    ):
         if is_warm:
             pool.warm_up()
         # These imports are half of a start's CPU; the worker starts meanwhile on another core.
@@ -107,7 +116,7 @@ def open_ports(
 
         aws = AwsSession(region, S3aConfiguration.loader(context.conf_dir))
         ledger = opened.enter_context(
-            closing(open_ledger(place, create=True, host=host_name(), member=member))
+            closing(open_ledger(place, create=True, host=host_name(), member=member, seat=mine))
         )
         standbys = standbys_of(place) if member is not None else None
         if standbys is not None and standbys.is_async:
@@ -128,7 +137,7 @@ def open_ports(
             clock=clock,
             emit=emit,
             budgets=budgets,
-            cluster=make_cluster(context, pool.wait_for_abort, ledger.standing.require),
+            cluster=make_cluster(context, pool.wait_for_abort, ledger.standing.require, seat=mine),
             standing=ledger.standing,
         )
         pool.require = ledger.standing.require
@@ -141,12 +150,15 @@ def make_cluster(
     context: Context,
     wait_for_abort: Callable[[float], bool] = lambda _seconds: False,
     require: Callable[[], None] = lambda: None,
+    *,
+    seat: NodeRateSeat | None = None,
 ) -> DistCp | None:
     """DistCp on YARN; None where no ResourceManager is configured.
 
     Args:
         wait_for_abort: Waits that many seconds; True once all transfers have to stop.
         require: See `DistCp`.
+        seat: An application's rate is of its share.
     """
     configuration = HadoopConfiguration.load_for_jobs(context.conf_dir)
     addresses = manager_addresses(configuration)
@@ -167,7 +179,7 @@ def make_cluster(
             may_hide=may_hide(configuration),
         ),
         pause=pause,
-        reservations=governor_spec(context.settings).open(),
+        reservations=governor_spec(context.settings, seat).open(),
         secrets=configuration.secret_names(),
         require=require,
     )
@@ -192,12 +204,18 @@ def hadoop_command(
 
 
 def make_pool(
-    context: Context, emit: Emit, workers: int, *, stall_timeout_s: float | None = None
+    context: Context,
+    emit: Emit,
+    workers: int,
+    *,
+    stall_timeout_s: float | None = None,
+    seat: NodeRateSeat | None = None,
 ) -> WorkerPool:
     """The worker processes; none is started before it is needed.
 
     Args:
         stall_timeout_s: Instead of the setting.
+        seat: Its share is the byte-rate limit of the workers; None: they have that of this node.
 
     Raises:
         ConfigurationError: E_CFG_HADOOP_VALUE: no worker could create files with these values.
@@ -215,7 +233,7 @@ def make_pool(
                 hadoop=context.hadoop.without_secrets(),
                 tuning=Tuning(),
                 login=login_of(context.settings),
-                governor=governor_spec(context.settings),
+                governor=governor_spec(context.settings, seat),
             ),
             environment=lambda user: worker_environment(context.hadoop, user, hidden),
         ),
@@ -223,11 +241,31 @@ def make_pool(
     )
 
 
-def governor_spec(settings: Settings) -> GovernorSpec:
-    """The byte-rate limit of everything that shares this ledger."""
+def governor_spec(settings: Settings, seat: NodeRateSeat | None = None) -> GovernorSpec:
+    """The byte-rate limit of everything that shares this ledger's files.
+
+    Args:
+        seat: Of the process whose share is the limit.
+    """
     return GovernorSpec(
-        ledger=str(settings.ledger_path.absolute()), schedule=settings.bandwidth.schedule
+        ledger=str(settings.ledger_path.absolute()),
+        schedule=settings.bandwidth.schedule,
+        seat=None if seat is None else seat.number,
     )
+
+
+@contextmanager
+def rate_seat(settings: Settings) -> Iterator[NodeRateSeat | None]:
+    """Where this process reads under its share of a limit of several hosts; None: with a file.
+
+    Raises:
+        OutageError: `ledger` E_RATE_FILE.
+    """
+    if not isinstance(settings.ledger_place, PostgresUrl):
+        yield None
+        return
+    with closing(NodeRateSeat(settings.ledger_path, settings.bandwidth.schedule)) as seat:
+        yield seat
 
 
 def login_of(settings: Settings) -> Login:

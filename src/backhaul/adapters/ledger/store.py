@@ -8,6 +8,7 @@ from backhaul.adapters.ledger.budgets.raising import SqlBudgets
 from backhaul.adapters.ledger.destinations import SqlDestinations
 from backhaul.adapters.ledger.expectations import SqlExpectations
 from backhaul.adapters.ledger.fleet.admitting import SqlAdmissions
+from backhaul.adapters.ledger.fleet.limiting import SqlByteRates
 from backhaul.adapters.ledger.jobs import SqlJobs
 from backhaul.adapters.ledger.operators import SqlOperators
 from backhaul.adapters.ledger.outbox.delivering import SqlReplies
@@ -25,6 +26,7 @@ class SqlLedger(
     SqlAttempts,
     SqlDestinations,
     SqlAdmissions,
+    SqlByteRates,
     SqlPlans,
     SqlPublications,
     SqlReplays,

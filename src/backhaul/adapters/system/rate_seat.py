@@ -11,7 +11,6 @@ import fcntl
 import os
 import struct
 from datetime import UTC, datetime
-from itertools import count
 from pathlib import Path
 
 from backhaul.adapters.system.rate_bucket import RateBucket
@@ -19,10 +18,11 @@ from backhaul.adapters.system.reservations import Reservations, rate_file_error
 from backhaul.adapters.system.shared_file import SharedFile
 from backhaul.core.rate_limit import HIGHEST_BYTES_PER_S, Schedule, effective_limit
 
+SEATS_MOST = 100
 _SHARE = struct.Struct("=q")
 
 
-class RateSeat:
+class NodeRateSeat:
     """Implements `core.fleet.rate_shares.RateSeat`; at first the share is nothing.
 
     Args:
@@ -40,19 +40,7 @@ class RateSeat:
         ledger.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._schedule = schedule
         self._reservations = Reservations(ledger)
-        for self.number in count(1):
-            file = share_file(ledger, self.number)
-            self._path = file.path
-            try:
-                self._fd = file.open(os.O_RDWR | os.O_CREAT)
-            except OSError as exc:
-                raise rate_file_error(self._path, exc) from exc
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(self._fd)  # of a process that runs
-            else:
-                break
+        self.number, self._path, self._fd = _free_seat(ledger)
         self._bucket = RateBucket(bucket_file(ledger, self.number))
         self.apply(0)
 
@@ -116,3 +104,24 @@ def share_file(ledger: Path, seat: int) -> SharedFile:
 def bucket_file(ledger: Path, seat: int | None) -> SharedFile:
     """`LEDGER.rate-1`; without seats there is one for all."""
     return SharedFile(ledger, "rate" if seat is None else f"rate-{seat}")
+
+
+def _free_seat(ledger: Path) -> tuple[int, Path, int]:
+    """Its number, its file, and that file open and locked."""
+    refusal: OSError = BlockingIOError(0, "all seats are taken")
+    for number in range(1, SEATS_MOST + 1):
+        file = share_file(ledger, number)
+        descriptor = -1
+        try:
+            descriptor = file.open(os.O_RDWR | os.O_CREAT)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            # It belongs to a process that runs, or to another user.
+            refusal = error
+            if descriptor >= 0:
+                os.close(descriptor)
+        except OSError as exc:
+            raise rate_file_error(file.path, exc) from exc
+        else:
+            return number, file.path, descriptor
+    raise rate_file_error(share_file(ledger, 1).path, refusal)

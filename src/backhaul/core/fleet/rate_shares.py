@@ -146,8 +146,9 @@ def split_rate(limit: int, rates: SeenRates) -> dict[str, int]:
     live = [one for one, share in shares.items() if not share.is_gone]
     if limit >= NO_LIMIT:
         return {one: share.granted for one, share in shares.items()} | dict.fromkeys(live, NO_LIMIT)
-    targets = _targets(limit, shares, live)
-    if limit == rates.limit and _is_steady(limit, shares, targets, live):
+    wants = _wants(limit, shares, live)
+    targets = _with_spare(limit, fair_shares(limit, wants), live)
+    if limit == rates.limit and _is_steady(limit, shares, wants, targets, live):
         return {one: share.granted for one, share in shares.items()}
     granted = {one: min(share.granted, targets[one]) for one, share in shares.items()}
     room = limit - sum(used_at_most(share, granted[one]) for one, share in shares.items())
@@ -164,28 +165,38 @@ def used_at_most(share: RateShare, granted: int) -> int:
     return max(share.bound, granted)
 
 
-def _targets(limit: int, shares: Mapping[str, RateShare], live: list[str]) -> dict[str, int]:
-    """Where the shares are to go, spare parts included."""
+def _wants(
+    limit: int, shares: Mapping[str, RateShare], live: list[str]
+) -> dict[str, tuple[int, int]]:
+    """For `fair_shares`. Who is dead keeps what it had, and is given nothing more."""
     idle = limit // (IDLE_PART * max(1, len(live)))
-    wants = {}
-    for one, share in shares.items():
-        if share.is_gone:
-            wants[one] = (0, min(share.granted, limit))
-            continue
-        least = min(limit, max(idle, share.kept))
-        wants[one] = (least, max(least, min(limit, share.demand)))
-    targets = fair_shares(limit, wants)
+    wants = {one: (0, min(share.granted, limit)) for one, share in shares.items()}
+    for one in live:
+        least = min(limit, max(idle, shares[one].kept))
+        wants[one] = (least, max(least, min(limit, shares[one].demand)))
+    return wants
+
+
+def _with_spare(limit: int, targets: Mapping[str, int], live: list[str]) -> dict[str, int]:
+    """What is left where all have what they could use goes to all alike: they may want it."""
     spare = (limit - sum(targets.values())) // max(1, len(live))
-    return targets | {one: targets[one] + spare for one in live}
+    return {one: share + spare * (one in live) for one, share in targets.items()}
 
 
 def _is_steady(
-    limit: int, shares: Mapping[str, RateShare], targets: Mapping[str, int], live: list[str]
+    limit: int,
+    shares: Mapping[str, RateShare],
+    wants: Mapping[str, tuple[int, int]],
+    targets: Mapping[str, int],
+    live: list[str],
 ) -> bool:
     """Whether the shares may stay, though demand has moved a little."""
     near = limit // (STEADY_PART * max(1, len(live)))
     is_used_up = sum(share.granted for share in shares.values()) > limit - 2 * len(shares)
-    return is_used_up and all(abs(shares[one].granted - targets[one]) <= near for one in live)
+    return is_used_up and all(
+        shares[one].granted >= wants[one][0] and abs(shares[one].granted - targets[one]) <= near
+        for one in live
+    )
 
 
 class RateLeader:

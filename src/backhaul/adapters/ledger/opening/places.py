@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from backhaul.adapters.ledger.postgres.examining import Connected, Examined
     from backhaul.adapters.ledger.postgres.member import Member
     from backhaul.adapters.ledger.postgres.standbys import Standbys
+    from backhaul.core.fleet.rate_shares import RateSeat
 
 
 def open_ledger(
@@ -32,6 +33,7 @@ def open_ledger(
     busy_timeout_s: float = BUSY_TIMEOUT_S,
     migrates: bool = True,
     member: Member | None = None,
+    seat: RateSeat | None = None,
 ) -> SqlLedger:
     """Open the ledger for writing and bring its schema up to date.
 
@@ -45,6 +47,7 @@ def open_ledger(
         migrates: False: refuse a file's older schema, which a running agent may be using. That of
             a server is refused in any case.
         member: What `agent_lock` yielded.
+        seat: Where this process reads under its share of the byte rate, unless it is the agent.
 
     Raises:
         ConfigurationError: E_LEDGER_MISSING, E_LEDGER_CORRUPT, E_LEDGER_NEWER; E_LEDGER_OLDER
@@ -53,7 +56,7 @@ def open_ledger(
     """
     if isinstance(place, PostgresUrl):
         ledger: SqlLedger = _servers().open_server(
-            place, create=create, host=host, owner=owner, member=member
+            place, create=create, host=host, owner=owner, member=member, seat=seat
         )
         return ledger
     return files.open_file(
@@ -103,8 +106,13 @@ def find_reader(
 
 
 @contextmanager
-def agent_lock(place: LedgerPlace, host: str | None = None) -> Iterator[Member | None]:
+def agent_lock(
+    place: LedgerPlace, host: str | None = None, seat: RateSeat | None = None
+) -> Iterator[Member | None]:
     """This process is an agent of the ledger in the block: of a file the only one.
+
+    Args:
+        seat: Where it reads under its share of the byte rate of all agents.
 
     Yields:
         What it is among those of a ledger on PostgreSQL, for `open_ledger`; None where the kernel
@@ -115,7 +123,7 @@ def agent_lock(place: LedgerPlace, host: str | None = None) -> Iterator[Member |
         ConfigurationError, OutageError: As `open_ledger`.
     """
     if isinstance(place, PostgresUrl):
-        with _servers().server_member(place, host) as member:
+        with _servers().server_member(place, host, seat) as member:
             yield member
     else:
         with file_lock(place):

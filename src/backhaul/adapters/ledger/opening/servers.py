@@ -30,6 +30,8 @@ from backhaul.core.ports.ledger_place import PostgresUrl
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
+    from backhaul.core.fleet.rate_shares import RateSeat
+
 
 def open_server(
     url: PostgresUrl,
@@ -38,6 +40,7 @@ def open_server(
     host: str | None = None,
     owner: Owner | None = None,
     member: Member | None = None,
+    seat: RateSeat | None = None,
 ) -> SqlLedger:
     """As `places.open_ledger`.
 
@@ -45,6 +48,7 @@ def open_server(
         create: Make the tables in an empty database.
         host: As there, likewise `owner`.
         member: The agent; None: a command, which is a member of its own until it is closed.
+        seat: Of a command that reads from S3.
 
     Raises:
         ConfigurationError: E_LEDGER_MISSING, E_LEDGER_CORRUPT, E_LEDGER_NEWER, E_LEDGER_OLDER,
@@ -59,7 +63,8 @@ def open_server(
                 _require_tables(engine, database)
             before = _make(engine, database)
             if member is None:
-                member = Member(url, database, COMMAND, owner or Owner.current(host))
+                process = owner or Owner.current(host)
+                member = Member(url, database, COMMAND, process, seat=seat)
                 database = PostgresDatabase(url, member, leaves=True, timelines_before=before)
                 member.join()
                 member.keep()
@@ -75,8 +80,13 @@ def open_server(
 
 
 @contextmanager
-def server_member(url: PostgresUrl, host: str | None) -> Iterator[Member]:
+def server_member(
+    url: PostgresUrl, host: str | None, seat: RateSeat | None = None
+) -> Iterator[Member]:
     """This process is one of the ledger's agents in the block.
+
+    Args:
+        seat: Holds its share of the byte rate.
 
     Raises:
         ConfigurationError, OutageError: As `open_server`.
@@ -89,7 +99,7 @@ def server_member(url: PostgresUrl, host: str | None) -> Iterator[Member]:
     finally:
         engine.dispose()
     # `open_server` looks at the schema again, once no step can be taken without this member.
-    member = Member(url, database, AGENT, Owner.current(host))
+    member = Member(url, database, AGENT, Owner.current(host), seat=seat)
     try:
         member.join()
         member.keep()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from backhaul.adapters.ledger.fleet.limiting import BY_HAND
 from backhaul.core.fleet.rate_shares import (
     NO_LIMIT,
     RateLeader,
@@ -27,7 +28,7 @@ from backhaul.core.rate_limit import ManualLimit
 if TYPE_CHECKING:
     from backhaul.adapters.ledger.postgres.pulse import Pulse, Seen
 
-BY_HAND, SHARED = "by hand", "shared"  # rows of `byte_rates`
+SHARED = "shared"  # a row of `byte_rates`
 _IN_FORCE = "ended_at IS NULL AND judged_at IS NULL"
 _ME = f"EXISTS (SELECT FROM members WHERE id = %(me)s AND {_IN_FORCE})"
 _LEADER = "(SELECT split_part(value, ':', 2) FROM meta WHERE name = 'leader')"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backhaul.adapters.ledger.fleet.limiting import ByteRateReader
 from backhaul.adapters.ledger.reading.arriving import ArrivingReader
 from backhaul.adapters.ledger.reading.budgeting import BudgetReader
 from backhaul.adapters.ledger.reading.egress import EgressReader
@@ -24,6 +25,7 @@ class LedgerReader(
     EgressReader,
     OperatorReader,
     BudgetReader,
+    ByteRateReader,
     SearchReader,
     ReconcileReader,
     PlaceReader,
