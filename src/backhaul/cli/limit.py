@@ -38,8 +38,9 @@ def command(*, rate: str | None, lasting: timedelta | None, as_json: bool, files
       backhaul limit off
       backhaul limit default
 
-    RATE is bytes per second, over all workers of this node; `off` removes the limit, `default`
-    restores the configured one. A running agent applies it within a second, also during a transfer.
+    RATE is bytes per second, over all workers of this node, or of all agents of a ledger on
+    PostgreSQL; `off` removes the limit, `default` restores the configured one. A running agent
+    applies it within a second (on PostgreSQL: some seconds), also during a transfer.
     """
     from backhaul.app.actions import person, set_limit
     from backhaul.app.limit import read_limit

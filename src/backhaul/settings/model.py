@@ -202,7 +202,7 @@ class BandwidthSection(StrictModel):
     limit: Annotated[int | None, _Rate] = Field(
         None,
         ge=LOWEST_BYTES_PER_S,
-        description="bytes per second, such as 50MB/s, over all workers of this node",
+        description="bytes per second, such as 50MB/s, over all agents of the ledger",
     )
     windows: list[str] = Field(
         default_factory=list,
