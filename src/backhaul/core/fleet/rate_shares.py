@@ -276,11 +276,12 @@ class RateReader:
         kept = self._seat.kept()
         configured = self._seat.configured()
         self._configured = NO_LIMIT if configured is None else configured
-        since_s, self._measured_s = self._measured_s, self._measured_s or now_s
-        if since_s is not None and now_s - since_s >= MEASURE_S:
+        if self._measured_s is None:
+            self._measured_s = now_s
+        passed_s = now_s - self._measured_s
+        if passed_s >= MEASURE_S:
             taken = self._seat.taken()
-            used = max(0, taken - self._taken) / (now_s - since_s)
-            self._demand = self._wanted(used, kept)
+            self._demand = self._wanted(max(0, taken - self._taken) / passed_s, kept)
             self._taken, self._measured_s = taken, now_s
         return RateReport(
             configured=self._configured, demand=self._demand, kept=kept, held=self.held
