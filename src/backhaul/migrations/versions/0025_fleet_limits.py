@@ -1,4 +1,8 @@
-"""Limits that several agents on one ledger share: starts in a minute, and the byte rate."""
+"""Limits that several agents on one ledger share: starts in a minute, and the byte rate.
+
+It only adds, and yet an agent that does not know it would keep neither limit, and grant no share
+where it leads.
+"""
 
 from __future__ import annotations
 
