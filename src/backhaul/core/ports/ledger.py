@@ -156,7 +156,10 @@ class DestinationLedger(Protocol):
         """
 
     def is_full(self, transfer_id: str, assignment: Assignment) -> bool:
-        """Whether others on the ledger have reached the route's limit; `claim` counts once more."""
+        """Whether others on the ledger, this process too, have reached the route's limit.
+
+        `claim` counts once more. False where one agent alone works on the ledger.
+        """
 
     def admit(self, transfer_id: str, assignment: Assignment) -> float:
         """Seconds until the minute of the route lets it begin; 0: it may, and counts in it once."""
