@@ -164,6 +164,7 @@ def test_object_as_it_is_now_is_what_a_listing_shows(
     store: S3Store, raw: S3Client, bucket: str
 ) -> None:
     store.endpoint(bucket)
+    found: Pin | None = None
     for body in (BODY, b""):
         raw.put_object(Bucket=bucket, Key="p/k", Body=body)
         raw.put_object(Bucket=bucket, Key="p/k2", Body=b"another")

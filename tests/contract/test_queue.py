@@ -339,6 +339,70 @@ def test_deleting_by_a_forgotten_handle_is_fine(opened: Callable[..., SqsQueue])
     queue.delete(replace(one(queue), receipt_handle="nonsense"))
 
 
+# ---------------------------------------------------------------- several at once
+
+
+def several(queue: Queue, count: int) -> list[Message]:
+    found: list[Message] = []
+    while len(found) < count:
+        found += queue.receive(max_messages=10, wait_s=5, visibility_timeout_s=60)
+    return found
+
+
+def test_several_messages_are_deleted_by_one_call(opened: Callable[..., SqsQueue]) -> None:
+    queue = opened()
+    for number in range(10):
+        queue.send(f"body {number}")
+    messages = several(queue, 10)
+
+    assert queue.delete_batch(messages) == [None] * 10
+    assert queue.delete_batch(messages) == [None] * 10, "safe to repeat"
+    depth = queue.depth()
+    assert (depth.visible, depth.in_flight) == (0, 0)
+
+
+def test_a_forgotten_handle_keeps_no_other_message_from_being_deleted(
+    opened: Callable[..., SqsQueue],
+) -> None:
+    queue = opened()
+    queue.send("first")
+    queue.send("second")
+    first, second = several(queue, 2)
+    queue.delete(first)
+    unknown = replace(first, message_id="unknown", receipt_handle="nonsense")
+
+    assert queue.delete_batch([unknown, second]) == [None, None]
+    depth = queue.depth()
+    assert (depth.visible, depth.in_flight) == (0, 0)
+
+
+def test_several_messages_are_extended_by_one_call_each_by_its_own_time(
+    opened: Callable[..., SqsQueue],
+) -> None:
+    queue = opened()
+    queue.send("first")
+    queue.send("second")
+    first, second = several(queue, 2)
+
+    assert queue.extend_batch([(first, 0), (second, 60)]) == [None, None]
+    assert [again.message_id for again in several(queue, 1)] == [first.message_id]
+
+
+def test_a_refused_handle_is_the_loss_of_its_message_alone(
+    opened: Callable[..., SqsQueue],
+) -> None:
+    queue = opened()
+    queue.send("first")
+    queue.send("second")
+    first, second = several(queue, 2)
+    nonsense = replace(first, receipt_handle="nonsense")
+
+    lost, done = queue.extend_batch([(nonsense, 60), (second, 0)])
+    assert isinstance(lost, VisibilityLost)
+    assert done is None
+    assert [again.message_id for again in several(queue, 1)] == [second.message_id]
+
+
 # ---------------------------------------------------------------- dead letters
 
 

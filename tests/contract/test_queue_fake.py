@@ -13,6 +13,8 @@ from backhaul.testing.fakes import FakeClock, FakeQueue
 from tests.contract.test_queue import (
     REASON,
     one,
+    test_a_forgotten_handle_keeps_no_other_message_from_being_deleted,
+    test_a_refused_handle_is_the_loss_of_its_message_alone,
     test_deleted_message_is_gone_and_deleting_again_is_fine,
     test_deleting_by_a_forgotten_handle_is_fine,
     test_depth_counts_what_waits_and_what_is_in_flight,
@@ -30,11 +32,15 @@ from tests.contract.test_queue import (
     test_one_answer_may_bring_several_of_a_group,
     test_queue_without_redrive_policy_has_no_dead_letters,
     test_receive_count_grows_with_each_delivery,
+    test_several_messages_are_deleted_by_one_call,
+    test_several_messages_are_extended_by_one_call_each_by_its_own_time,
     test_visibility_zero_shows_the_message_at_once,
 )
 
 # Collected here a second time, with the fixtures of this file.
 __all__ = [
+    "test_a_forgotten_handle_keeps_no_other_message_from_being_deleted",
+    "test_a_refused_handle_is_the_loss_of_its_message_alone",
     "test_deleted_message_is_gone_and_deleting_again_is_fine",
     "test_deleting_by_a_forgotten_handle_is_fine",
     "test_depth_counts_what_waits_and_what_is_in_flight",
@@ -52,6 +58,8 @@ __all__ = [
     "test_one_answer_may_bring_several_of_a_group",
     "test_queue_without_redrive_policy_has_no_dead_letters",
     "test_receive_count_grows_with_each_delivery",
+    "test_several_messages_are_deleted_by_one_call",
+    "test_several_messages_are_extended_by_one_call_each_by_its_own_time",
     "test_visibility_zero_shows_the_message_at_once",
 ]
 

@@ -180,11 +180,17 @@ _MESSAGE = {
     },
     "MessageAttributes": {"note": {"DataType": "String", "StringValue": "v"}},
 }
+_BATCH = {
+    "Successful": [{"Id": "0"}],
+    "Failed": [{"Id": "1", "SenderFault": False, "Code": "InternalError", "Message": "again"}],
+}
 SQS = {
     "ReceiveMessage": _json({"Messages": [_MESSAGE, {**_MESSAGE, "MessageId": "2"}]}),
     "SendMessage": _json({"MessageId": "m", "MD5OfMessageBody": MD5}),
     "ChangeMessageVisibility": _json({}),
     "DeleteMessage": _json({}),
+    "ChangeMessageVisibilityBatch": _json(_BATCH),
+    "DeleteMessageBatch": _json(_BATCH),
     "GetQueueUrl": _json({"QueueUrl": "https://sqs.us-east-1.amazonaws.com/000000000000/dead"}),
     "GetQueueAttributes": _json(
         {

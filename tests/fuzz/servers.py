@@ -17,9 +17,9 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -238,6 +238,8 @@ class Judge:
             (1, self._send),
             (1, self._delete),
             (1, self._extend),
+            (1, self._delete_batch),
+            (1, self._extend_batch),
             (2, self._facts),
         ]
         self._weights = [weight for weight, _ in self._calls]
@@ -270,8 +272,9 @@ class Judge:
         assert len(error.message) < _LINE_MAX
         if name != "facts":
             assert not isinstance(error, ConfigurationError), f"would end the agent: {error}"
-        if name in {"receive", "dead_letter", "delete", "extend", "credentials"}:
-            kinds = (OutageError, VisibilityLost) if name == "extend" else OutageError
+        if name in {"receive", "dead_letter", "delete", "extend", "credentials"} or "batch" in name:
+            may_lose = "extend" in name or name == "batch"
+            kinds = (OutageError, VisibilityLost) if may_lose else OutageError
             assert isinstance(error, kinds), f"{type(error).__name__} {error}"
         return error.code
 
@@ -408,6 +411,25 @@ class Judge:
     def _extend(self) -> str:
         self._queue.extend(_MESSAGE, 30)
         return "extended"
+
+    def _delete_batch(self) -> str:
+        errors = self._queue.delete_batch([_MESSAGE, replace(_MESSAGE, message_id="2")])
+        assert all(one is None or isinstance(one, OutageError) for one in errors)
+        return self._judged(errors)
+
+    def _extend_batch(self) -> str:
+        changes = [(_MESSAGE, 30), (replace(_MESSAGE, message_id="2"), 60)]
+        errors = self._queue.extend_batch(changes)
+        assert all(one is None or isinstance(one, (OutageError, VisibilityLost)) for one in errors)
+        return self._judged(errors)
+
+    def _judged(self, errors: Sequence[BackhaulError | None]) -> str:
+        """Done only what the answer mentions; a refusal in it is held to the same rules."""
+        assert len(errors) == 2
+        body = self.wire.last.body.replace(b"\\u003", b"")  # the same digits, escaped
+        for name, error in zip((b'0"', b'1"'), errors, strict=True):
+            assert error is not None or name in body, "it is not in the answer"
+        return " ".join("done" if one is None else self._refused("batch", one) for one in errors)
 
     def _facts(self) -> str:
         before = self._queue.facts

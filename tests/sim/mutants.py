@@ -1039,7 +1039,7 @@ def members_are_judged_at_once(patch: Patch) -> None:
     patch.setattr(liveness, "DEAD_S", BEAT_S)
 
 
-@_of_fleet("after a gap in the own beats every watch begins anew", 2)
+@_of_fleet("after a gap in the own beats every watch begins anew", 22)
 def members_are_judged_after_a_reconnect(patch: Patch) -> None:
     patch.setattr(liveness, "GAP_S", math.inf)
 

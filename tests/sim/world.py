@@ -738,6 +738,7 @@ class Sim:
         agent._stopper.changed = SimCondition(self.scheduler, rate)  # type: ignore[assignment]
         for one in agent.pollers:
             one.keeper._changed = SimCondition(self.scheduler, rate)  # type: ignore[assignment]
+            one.context.deletes._changed = SimCondition(self.scheduler, rate)  # type: ignore[assignment]
         agent._slots = SimExecutor(self.scheduler, process)  # type: ignore[assignment]
         process.agent, process.pool, process.reports = agent, pool, reports
         self.seats[seat] = self.alive[owner] = process

@@ -277,6 +277,83 @@ def test_a_deletion_counts_only_where_sqs_answers(
         queue.delete(message)
 
 
+# ---------------------------------------------------------------- batches
+
+
+def failed(name: str, code: str, *, is_ours: bool) -> dict[str, object]:
+    return {"Id": name, "Code": code, "Message": "no", "SenderFault": is_ours}
+
+
+BATCH = {
+    "Successful": [{"Id": "0"}],
+    "Failed": [
+        failed("1", "ReceiptHandleIsInvalid", is_ours=True),
+        failed("2", "InternalError", is_ours=False),
+        failed("3", "RequestThrottled", is_ours=True),
+        failed("4", "AWS.SimpleQueueService.NonExistentQueue", is_ours=True),
+    ],
+}  # and nothing of the sixth
+
+
+def test_a_batch_that_is_deleted_in_part_is_told_apart_message_by_message(
+    wire: Wire, queue: SqsQueue, message: Message
+) -> None:
+    wire.answers["DeleteMessageBatch"] = ok(BATCH)
+    errors = queue.delete_batch([message] * 6)
+
+    assert [error and error.code for error in errors] == [
+        None,
+        None,  # forgotten: as good as deleted
+        "E_SQS_UNREACHABLE",
+        "E_SQS_THROTTLED",
+        "E_QUEUE_NOT_FOUND",
+        "E_SQS_UNREACHABLE",
+    ]
+    assert all(error is None or isinstance(error, OutageError) for error in errors)
+
+
+def test_a_batch_that_is_extended_in_part_is_told_apart_message_by_message(
+    wire: Wire, queue: SqsQueue, message: Message
+) -> None:
+    wire.answers["ChangeMessageVisibilityBatch"] = ok(BATCH)
+    errors = queue.extend_batch([(message, 30)] * 6)
+
+    assert [error and error.code for error in errors] == [
+        None,
+        "E_VISIBILITY_LOST",
+        "E_SQS_UNREACHABLE",
+        "E_SQS_THROTTLED",
+        "E_QUEUE_NOT_FOUND",
+        "E_SQS_UNREACHABLE",
+    ]
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"Successful": None}, {"Successful": [{}], "Failed": []}, {"Failed": [{}]}]
+)
+def test_a_batch_whose_answer_names_no_entry_has_done_nothing(
+    wire: Wire, queue: SqsQueue, message: Message, body: object
+) -> None:
+    wire.answers["DeleteMessageBatch"] = ok(body)
+    errors = queue.delete_batch([message] * 2)
+    assert [error and error.code for error in errors] == ["E_SQS_UNREACHABLE"] * 2
+
+
+@pytest.mark.parametrize("body", [HTML, b"", b"[]"])
+def test_a_batch_counts_only_where_sqs_answers(
+    wire: Wire, queue: SqsQueue, message: Message, body: bytes
+) -> None:
+    wire.answers["DeleteMessageBatch"] = wire.answers["ChangeMessageVisibilityBatch"] = (
+        200,
+        {},
+        body,
+    )
+    with pytest.raises(OutageError, match="E_SQS_UNREACHABLE"):
+        queue.delete_batch([message] * 2)
+    with pytest.raises(OutageError, match="E_SQS_UNREACHABLE"):
+        queue.extend_batch([(message, 30)] * 2)
+
+
 # ---------------------------------------------------------------- refusals
 
 

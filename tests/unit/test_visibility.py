@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from backhaul.core.agent.visibility import VisibilityKeeper, extension_s
-from backhaul.core.errors import VisibilityLost
+from backhaul.core.errors import BackhaulError, OutageError, VisibilityLost
 from backhaul.core.facts import VisibilityWasLost
 from backhaul.core.ports import Message
 from backhaul.testing.fakes import Fault
@@ -165,7 +166,7 @@ def test_refusal_of_an_older_handle_is_no_loss(world: World) -> None:
     keeper.keep(first)
     kept = keeper._hidden[first.message_id]
     keeper.keep(received(world, first.message_id))
-    keeper._extend(kept, first)
+    keeper._extend([(kept, first)])
 
     assert not kept.is_lost
     assert world.all_of(VisibilityWasLost) == []
@@ -178,7 +179,7 @@ def test_loss_after_the_release_is_nobodys(world: World) -> None:
     kept = keeper._hidden[message.message_id]
     keeper.release(message.message_id)
     world.faults.at("queue.extend", 1, Fault.FAIL, VisibilityLost("E_VISIBILITY_LOST", "gone"))
-    keeper._extend(kept, message)
+    keeper._extend([(kept, message)])
 
     assert world.all_of(VisibilityWasLost) == []
 
@@ -252,6 +253,7 @@ def test_a_release_waits_for_the_extension_under_way(
     """Else it came after the message was shown, and hid it again."""
     message = received(world)
     keeper.keep(message)
+    world.clock.advance(20)
     other = received(world)
     keeper.keep(other)
     is_under_way, may_end, order = threading.Event(), threading.Event(), list[str]()
@@ -263,7 +265,7 @@ def test_a_release_waits_for_the_extension_under_way(
             order.append("extended")
 
     world.faults.after_effect = stop_there
-    world.clock.advance(40)
+    world.clock.advance(20)
     assert is_under_way.wait(10)
 
     def release() -> None:
@@ -277,3 +279,90 @@ def test_a_release_waits_for_the_extension_under_way(
     may_end.set()
     releasing.join(10)
     assert order == ["extended", "released"]
+
+
+# ---------------------------------------------------------------- several at once
+
+
+def batches(world: World, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Ids of the messages of each call for several."""
+    found: list[list[str]] = []
+    extend_batch = world.queue.extend_batch
+
+    def noted(changes: Sequence[tuple[Message, int]]) -> Sequence[BackhaulError | None]:
+        found.append([message.message_id for message, _ in changes])
+        return extend_batch(changes)
+
+    monkeypatch.setattr(world.queue, "extend_batch", noted)
+    return found
+
+
+def test_messages_that_are_due_together_are_extended_by_one_call_ten_at_most(
+    world: World, keeper: VisibilityKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = batches(world, monkeypatch)
+    for _ in range(12):
+        keeper.keep(received(world))
+    world.clock.advance(40)
+    extended(world, 12)
+
+    assert [len(one) for one in calls] == [10, 2]
+    world.clock.advance(40)
+    extended(world, 24)
+
+
+def test_a_batch_that_is_extended_in_part_is_judged_message_by_message(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = batches(world, monkeypatch)
+    keeper = keeper_of(world)
+    good, lost, unanswered = (received(world) for _ in range(3))
+    for one in (good, lost, unanswered):
+        keeper.keep(one)
+    world.faults.at("queue.extend", 2, Fault.FAIL, VisibilityLost("E_VISIBILITY_LOST", "gone"))
+    world.faults.at("queue.extend", 3, Fault.FAIL)
+    world.clock.advance(40)
+    keeper.start()
+    extended(world, 3)
+    now_s = world.clock.monotonic()
+    eventually(lambda: keeper._hidden[unanswered.message_id].due_s == now_s + 5)
+    keeper.close()
+
+    assert len(calls) == 1
+    assert keeper._hidden[good.message_id].due_s == now_s + 40
+    assert [fact.message_id for fact in world.all_of(VisibilityWasLost)] == [lost.message_id]
+
+
+def test_a_batch_that_is_not_answered_is_tried_again_soon(
+    world: World, keeper: VisibilityKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    down = OutageError.of("sqs", "E_SQS_UNREACHABLE", "no route to host")
+    turns = iter([down])
+    extend_batch = world.queue.extend_batch
+
+    def once_down(changes: Sequence[tuple[Message, int]]) -> Sequence[BackhaulError | None]:
+        for error in turns:
+            raise error
+        return extend_batch(changes)
+
+    monkeypatch.setattr(world.queue, "extend_batch", once_down)
+    messages = [received(world) for _ in range(2)]
+    for one in messages:
+        keeper.keep(one)
+    world.clock.advance(40)
+    due_s = world.clock.monotonic() + 5
+    eventually(lambda: all(keeper._hidden[one.message_id].due_s == due_s for one in messages))
+    world.clock.advance(5)
+    extended(world, 2)
+    assert world.all_of(VisibilityWasLost) == []
+
+
+def test_a_message_that_is_due_before_all_others_wakes_the_thread(
+    world: World, keeper: VisibilityKeeper
+) -> None:
+    later = received(world)
+    world.clock.advance(30)
+    keeper.keep(replace(later, received_monotonic_s=world.clock.monotonic()))
+    earlier = received(world)
+    keeper.keep(replace(earlier, received_monotonic_s=world.clock.monotonic() - 40))
+    extended(world, 1)

@@ -82,6 +82,7 @@ _QUEUE, _DEAD = CalledOn.QUEUE, CalledOn.DEAD_LETTER_QUEUE
 _BUCKET, _OBJECTS = CalledOn.BUCKET, CalledOn.OBJECTS
 _OPERATOR, _EVENTS, _DOCTOR = NeededBy.OPERATOR, NeededBy.EVENTS, NeededBy.INSTALLER
 _REPLIES, _TOPIC = CalledOn.REPLY_QUEUE, CalledOn.TOPIC
+_EXTEND = "ChangeMessageVisibility"
 
 CALLS: tuple[NeededCall, ...] = (
     _call("GetQueueUrl", "sqs:GetQueueUrl", on=_QUEUE, why="from its name to its URL"),
@@ -92,13 +93,11 @@ CALLS: tuple[NeededCall, ...] = (
         why="ARN, redrive policy and retention; the counts of messages",
     ),
     _call("ReceiveMessage", "sqs:ReceiveMessage", on=_QUEUE, why="messages"),
-    _call(
-        "ChangeMessageVisibility",
-        "sqs:ChangeMessageVisibility",
-        on=_QUEUE,
-        why="a message stays hidden while its transfer runs",
-    ),
+    _call(_EXTEND, f"sqs:{_EXTEND}", on=_QUEUE, why="a message is hidden while its transfer runs"),
     _call("DeleteMessage", "sqs:DeleteMessage", on=_QUEUE, why="a message whose transfer is done"),
+    # SQS authorises a batch by the action for one message; a batch has none of its own.
+    _call(f"{_EXTEND}Batch", f"sqs:{_EXTEND}", on=_QUEUE, why="several such messages at once"),
+    _call("DeleteMessageBatch", "sqs:DeleteMessage", on=_QUEUE, why="several such at once"),
     _call("GetQueueUrl", "sqs:GetQueueUrl", on=_DEAD, why="the redrive policy has its ARN alone"),
     _call(
         "GetQueueAttributes",

@@ -203,7 +203,9 @@ def queue_opening_error(
     return queue_error(exc, subject)
 
 
-def extend_error(exc: Exception, queue: str, message_id: str, wanted_s: int) -> BackhaulError:
+def extend_error(
+    exc: Exception, queue: str, message_id: str, wanted_s: int
+) -> VisibilityLost | OutageError:
     """A refused ChangeMessageVisibility: the handle is no longer accepted, or as `queue_error`."""
     if error_code(exc) in HANDLE_LOST:
         return VisibilityLost(

@@ -34,6 +34,7 @@ from backhaul.adapters.aws.sqs_answer import (
     read_depth,
     read_facts,
     read_messages,
+    refusals_in,
     sent_id,
     sent_ids,
     text_in,
@@ -41,7 +42,7 @@ from backhaul.adapters.aws.sqs_answer import (
 )
 from backhaul.adapters.aws.tls import refuse_plain_http
 from backhaul.core.agent_report import QueueDepth
-from backhaul.core.errors import BackhaulError, BadMessage, OutageError
+from backhaul.core.errors import BackhaulError, BadMessage, OutageError, VisibilityLost
 from backhaul.core.ports import FIFO, Clock, DeadLetterReason, Message, QueueFacts
 from backhaul.core.requests.queue_names import parse_queue
 
@@ -224,6 +225,22 @@ class SqsQueue:
                 VisibilityTimeout=visibility_timeout_s,
             )
 
+    def extend_batch(
+        self, changes: Sequence[tuple[Message, int]]
+    ) -> Sequence[VisibilityLost | OutageError | None]:
+        """See `core.ports.Queue.extend_batch`."""
+        entries: Any = [
+            {"Id": str(at), "ReceiptHandle": one.receipt_handle, "VisibilityTimeout": seconds}
+            for at, (one, seconds) in enumerate(changes)
+        ]
+        with self._errors("extend messages"):
+            answer = self._call.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+        refusals = refusals_in(answer, len(changes), "ChangeMessageVisibility")
+        return [
+            None if exc is None else extend_error(exc, self.facts.name, one.message_id, seconds)
+            for exc, (one, seconds) in zip(refusals, changes, strict=True)
+        ]
+
     def depth(self) -> QueueDepth:
         """See `core.ports.Queue.depth`. A call for each queue, tried twice by botocore."""
         with self._errors("read depth"):
@@ -251,6 +268,22 @@ class SqsQueue:
             except ClientError as exc:
                 if error_code(exc) not in HANDLE_LOST:
                     raise
+
+    def delete_batch(self, messages: Sequence[Message]) -> Sequence[OutageError | None]:
+        """See `core.ports.Queue.delete_batch`."""
+        entries: Any = [
+            {"Id": str(at), "ReceiptHandle": one.receipt_handle} for at, one in enumerate(messages)
+        ]
+        with self._errors("delete messages"):
+            answer = self._call.delete_message_batch(QueueUrl=self._url, Entries=entries)
+        return [
+            None
+            if exc is None or error_code(exc) in HANDLE_LOST
+            else queue_error(exc, f"queue {self.facts.name}: delete message {one.message_id}")
+            for exc, one in zip(
+                refusals_in(answer, len(messages), "DeleteMessage"), messages, strict=True
+            )
+        ]
 
     def send_dead_letter(self, message: Message, reason: DeadLetterReason) -> bool:
         """See `core.ports.Queue.send_dead_letter`; the body is unchanged unless SQS refuses it.

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 
 from backhaul.adapters.aws.causes import Cause, cause_of, one_line
 from backhaul.core.agent_report import QueueDepth
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _NAME = re.compile("[!-~]{1,1000}")
 _HANDLE = re.compile("[!-~]+")
 _BORN_MS = 1_136_073_600_000  # of 2006, when SQS began; a smaller number is not in ms
+_REFUSED, _FAULT = 400, 500  # of HTTP: the statuses of one refused entry
 _MOST = 2**53  # a number of JSON, and one that the ledger holds
 
 
@@ -88,6 +90,34 @@ def sent_ids(answer: Mapping[str, Any], bodies: Mapping[str, str], subject: str)
         sent_id(entry, bodies[name], subject)
         found.add(name)
     return frozenset(found)
+
+
+def refusals_in(
+    answer: Mapping[str, Any], count: int, operation: str
+) -> list[ClientError | ResponseParserError | None]:
+    """Of each entry of a batch how SQS refused it; None: it was done.
+
+    Entries are named by their place, from 0. One that the answer does not mention is refused.
+    """
+    done = {_texts(entry).get("Id") for entry in _entries(answer, "Successful")}
+    failed = {_texts(entry).get("Id"): entry for entry in _entries(answer, "Failed")}
+    found: list[ClientError | ResponseParserError | None] = []
+    for name in map(str, range(count)):
+        if name in failed:
+            error: Any = _texts(failed[name])
+            status = _REFUSED if failed[name].get("SenderFault") is True else _FAULT
+            response: Any = {"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}
+            found.append(ClientError(response, operation))
+        elif name in done:
+            found.append(None)
+        else:
+            found.append(ResponseParserError(f"the answer to {operation} lacks an entry"))
+    return found
+
+
+def _entries(answer: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    found = answer.get(name)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def read_messages(

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from backhaul.core import facts
 from backhaul.core.agent.context import AgentContext
+from backhaul.core.agent.polling.deletes import SharedDeletes
 from backhaul.core.agent.polling.kept import KeptSlots, kept_now
 from backhaul.core.agent.polling.poller import QueuePoller
 from backhaul.core.agent.polling.shares import SlotShares
@@ -85,6 +86,7 @@ class Agent:
         self._shares = SlotShares(settings.slots, [one.min_slots for one in queues])
         common = AgentContext(
             queue=queues[0].queue,
+            deletes=SharedDeletes(queues[0].queue, ports.standing.require),
             name=queues[0].name,
             is_alone=len(queues) == 1,
             ports=ports,
@@ -105,6 +107,7 @@ class Agent:
                 replace(
                     common,
                     queue=one.queue,
+                    deletes=SharedDeletes(one.queue, ports.standing.require),
                     name=one.name,
                     keeper=self._keeper(one, ports, settings),
                     poll=OpenPoll(ports.clock),

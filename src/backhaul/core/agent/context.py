@@ -12,6 +12,7 @@ from itertools import count
 from typing import TypeVar
 
 from backhaul.core.agent.defects import result_or_error
+from backhaul.core.agent.polling.deletes import SharedDeletes
 from backhaul.core.agent.settings import AgentSettings, RunTotals
 from backhaul.core.agent.stopping import OpenPoll, Stopper
 from backhaul.core.agent.visibility import VisibilityKeeper
@@ -36,6 +37,7 @@ class AgentContext:
     """Used by all slot threads; what can change is guarded by the stopper's `changed`.
 
     Attributes:
+        deletes: Those of this queue.
         name: What facts call the queue.
         is_alone: The agent works no other queue.
         poll: The poll of this queue.
@@ -49,6 +51,7 @@ class AgentContext:
     """
 
     queue: Queue
+    deletes: SharedDeletes
     name: str
     is_alone: bool
     ports: Ports

@@ -124,9 +124,4 @@ def _settle(context: AgentContext, message: Message, outcomes: Sequence[RecordOu
         show_after(context, newest, max(0, left_s))
         return
     # Die or stop before the answer and the message reappears, is recognised, and deleted then.
-    context.until_queue_answers(lambda: _delete(context, newest))
-
-
-def _delete(context: AgentContext, message: Message) -> None:
-    context.ports.standing.require()
-    context.queue.delete(message)
+    context.until_queue_answers(lambda: context.deletes.delete(newest))

@@ -8,12 +8,14 @@ a third of its visibility timeout, so two misses are survivable, and never beyon
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backhaul.core.agent.thread_watchdog import Heartbeat
 from backhaul.core.errors import BackhaulError, VisibilityLost
 from backhaul.core.facts import VisibilityWasLost
 from backhaul.core.ports import Clock, Emit, Message, Queue
+from backhaul.core.ports.queue import BATCH_MOST
 
 SQS_TOTAL_S = 12 * 3600  # AWS SQS developer guide, "Visibility timeout": total from the receive
 TOTAL_MARGIN_S = 60
@@ -65,7 +67,8 @@ class VisibilityKeeper:
         self._total_s = total_s
         self._hidden: dict[str, HiddenMessage] = {}
         self._changed = threading.Condition()
-        self._extending: HiddenMessage | None = None  # SQS is being called for it
+        self._extending: list[HiddenMessage] = []  # SQS is being called for them
+        self._wakes_s = float("-inf")  # the thread looks by itself then; -inf: it is awake
         self._is_closed = False
         self.heartbeat = Heartbeat()
         self.failure: BaseException | None = None  # a bug that ended the thread
@@ -98,7 +101,8 @@ class VisibilityKeeper:
                 self._hidden[message.message_id] = HiddenMessage(
                     message=message, due_s=due_s, timeout_s=self._timeout_s
                 )
-            self._changed.notify_all()
+            if due_s < self._wakes_s:
+                self._changed.notify_all()
         return hidden is None
 
     def hide_for(self, message_id: str, timeout_s: int) -> None:
@@ -123,7 +127,7 @@ class VisibilityKeeper:
         """
         with self._changed:
             hidden = self._hidden.pop(message_id, None)
-            while hidden is not None and self._extending is hidden:
+            while any(one is hidden for one in self._extending):
                 self._changed.wait()
         return hidden.message if hidden else None
 
@@ -144,50 +148,69 @@ class VisibilityKeeper:
             with self._changed:
                 if self._is_closed:
                     return
-                due = self._next_due()
-                if due is None:
-                    self.heartbeat.rest()
-                    self._changed.wait()
+                live = [hidden for hidden in self._hidden.values() if not hidden.is_lost]
+                if not live:
+                    self._rest_until(float("inf"))
                     continue
-                wait_s = due.due_s - self._clock.monotonic()
-                if wait_s > 0:
-                    self.heartbeat.rest()
-                    self._changed.wait(timeout=wait_s)
+                now_s = self._clock.monotonic()
+                due = [hidden for hidden in live if hidden.due_s <= now_s]
+                if not due:
+                    self._rest_until(min(hidden.due_s for hidden in live))
                     continue
-                message, self._extending = due.message, due
+                self._extending = sorted(due, key=lambda hidden: hidden.due_s)[:BATCH_MOST]
+                newest = [(hidden, hidden.message) for hidden in self._extending]
                 self.heartbeat.beat()
             try:
-                self._extend(due, message)
+                self._extend(newest)
             finally:
                 with self._changed:
-                    self._extending = None
+                    self._extending = []
                     self._changed.notify_all()
 
-    def _next_due(self) -> HiddenMessage | None:
-        live = [hidden for hidden in self._hidden.values() if not hidden.is_lost]
-        return min(live, key=lambda hidden: hidden.due_s, default=None)
+    def _rest_until(self, wakes_s: float) -> None:
+        self.heartbeat.rest()
+        self._wakes_s = wakes_s
+        is_for_ever = wakes_s == float("inf")
+        self._changed.wait(None if is_for_ever else wakes_s - self._clock.monotonic())
+        self._wakes_s = float("-inf")
 
-    def _extend(self, hidden: HiddenMessage, message: Message) -> None:
+    def _extend(self, due: Sequence[tuple[HiddenMessage, Message]]) -> None:
+        """Extend these by one call of SQS, those whose total is not used up."""
         now_s = self._clock.monotonic()
-        seconds = extension_s(
-            now_s=now_s,
-            received_s=message.received_monotonic_s,
-            visibility_timeout_s=hidden.timeout_s,
-            total_s=self._total_s,
-        )
-        try:
+        wanted: list[tuple[HiddenMessage, Message, int]] = []
+        for hidden, message in due:
+            seconds = extension_s(
+                now_s=now_s,
+                received_s=message.received_monotonic_s,
+                visibility_timeout_s=hidden.timeout_s,
+                total_s=self._total_s,
+            )
             if seconds == 0:
-                raise VisibilityLost(  # noqa: TRY301 - the same end as a refused handle
-                    "E_SQS_TWELVE_HOURS", "SQS's 12 h total is used up"
-                )
-            self._queue.extend(message, seconds)
-        except VisibilityLost as error:
-            self._lose(hidden, message, str(error))
-        except BackhaulError:
-            # No answer: two more tries before the timeout ends, and a lapse is survivable.
-            hidden.due_s = now_s + RETRY_S
-        else:
-            hidden.due_s = now_s + min(hidden.timeout_s, seconds) / 3
+                lost = VisibilityLost("E_SQS_TWELVE_HOURS", "SQS's 12 h total is used up")
+                self._lose(hidden, message, str(lost))
+            else:
+                wanted.append((hidden, message, seconds))
+        errors = self._call([(message, seconds) for _, message, seconds in wanted])
+        for (hidden, message, seconds), error in zip(wanted, errors, strict=True):
+            if error is None:
+                hidden.due_s = now_s + min(hidden.timeout_s, seconds) / 3
+            elif isinstance(error, VisibilityLost):
+                self._lose(hidden, message, str(error))
+            else:
+                # No answer: two more tries before the timeout ends, and a lapse is survivable.
+                hidden.due_s = now_s + RETRY_S
+
+    def _call(self, changes: Sequence[tuple[Message, int]]) -> Sequence[BackhaulError | None]:
+        """Of each, why it is not extended."""
+        if not changes:
+            return []
+        try:
+            if len(changes) > 1:
+                return self._queue.extend_batch(changes)
+            self._queue.extend(*changes[0])
+        except BackhaulError as error:
+            return [error] * len(changes)
+        return [None]
 
     def _lose(self, hidden: HiddenMessage, message: Message, reason: str) -> None:
         with self._changed:

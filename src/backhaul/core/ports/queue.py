@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from backhaul.core.agent_report import QueueDepth
+from backhaul.core.errors import OutageError, VisibilityLost
 
 FIFO = ".fifo"
+BATCH_MOST = 10  # messages that one call of SQS takes or gives
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +90,18 @@ class Queue(Protocol):
             OutageError: SQS cannot be reached.
         """
 
+    def extend_batch(
+        self, changes: Sequence[tuple[Message, int]]
+    ) -> Sequence[VisibilityLost | OutageError | None]:
+        """As `extend`, of up to `BATCH_MOST` different messages by one call.
+
+        Returns:
+            Of each, in the same order, the error that `extend` would have raised; None: extended.
+
+        Raises:
+            OutageError: SQS cannot be reached; nothing is known of any.
+        """
+
     def depth(self) -> QueueDepth:
         """SQS's approximate counts, as of now.
 
@@ -95,7 +110,21 @@ class Queue(Protocol):
         """
 
     def delete(self, message: Message) -> None:
-        """Delete by receipt handle; safe to repeat; a handle SQS has forgotten is no error."""
+        """Delete by receipt handle; safe to repeat; a handle SQS has forgotten is no error.
+
+        Raises:
+            OutageError: SQS cannot be reached.
+        """
+
+    def delete_batch(self, messages: Sequence[Message]) -> Sequence[OutageError | None]:
+        """As `delete`, of up to `BATCH_MOST` different messages by one call.
+
+        Returns:
+            Of each, in the same order, the error that `delete` would have raised; None: deleted.
+
+        Raises:
+            OutageError: SQS cannot be reached; nothing is known of any.
+        """
 
     def send_dead_letter(self, message: Message, reason: DeadLetterReason) -> bool:
         """Copy the message with its reason to the dead-letter queue.

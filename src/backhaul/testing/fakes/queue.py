@@ -7,9 +7,10 @@ flight, a receive brings none of that group; one receive may bring several of it
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from backhaul.core.agent_report import QueueDepth
 from backhaul.core.errors import BackhaulError, OutageError, VisibilityLost
@@ -270,6 +271,12 @@ class FakeQueue:
             one.visible_at_s = now_s + visibility_timeout_s
             self._changed.notify_all()
 
+    def extend_batch(
+        self, changes: Sequence[tuple[Message, int]]
+    ) -> Sequence[VisibilityLost | OutageError | None]:
+        """See the port; a planned fault strikes one of them."""
+        return [_error_of(partial(self.extend, message, seconds)) for message, seconds in changes]
+
     def delete(self, message: Message) -> None:
         """See the port; an older handle is answered with success and deletes nothing."""
         with self._faults.call("queue.delete", _outage), self._changed:
@@ -277,6 +284,11 @@ class FakeQueue:
             if one is not None and one.handle == message.receipt_handle:
                 self._gone[message.message_id] = self._stored.pop(message.message_id)
                 self.deleted.append(message.message_id)
+
+    def delete_batch(self, messages: Sequence[Message]) -> Sequence[OutageError | None]:
+        """See the port; a planned fault strikes one of them."""
+        errors = [_error_of(partial(self.delete, one)) for one in messages]
+        return [None if isinstance(one, VisibilityLost) else one for one in errors]
 
     def send_dead_letter(self, message: Message, reason: DeadLetterReason) -> bool:
         """See the port."""
@@ -305,6 +317,14 @@ class FakeQueue:
 
 def _transfer(dead: DeadLetter) -> str:
     return dead.reason.transfer_id if dead.reason else ""
+
+
+def _error_of(call: Callable[[], None]) -> VisibilityLost | OutageError | None:
+    try:
+        call()
+    except (VisibilityLost, OutageError) as error:
+        return error
+    return None
 
 
 def _outage(name: str) -> BackhaulError:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from backhaul.core.agent_report import QueueDepth
-from backhaul.core.errors import BackhaulError, OutageError
+from backhaul.core.errors import BackhaulError, OutageError, VisibilityLost
 from backhaul.core.ports import DeadLetterReason, Message, Queue, QueueFacts
 
 
@@ -63,6 +63,12 @@ class OpenedByPoll:
         """See the port."""
         self.open().extend(message, visibility_timeout_s)
 
+    def extend_batch(
+        self, changes: Sequence[tuple[Message, int]]
+    ) -> Sequence[VisibilityLost | OutageError | None]:
+        """See the port."""
+        return self.open().extend_batch(changes)
+
     def depth(self) -> QueueDepth:
         """See the port."""
         if self._queue is None:
@@ -72,6 +78,10 @@ class OpenedByPoll:
     def delete(self, message: Message) -> None:
         """See the port."""
         self.open().delete(message)
+
+    def delete_batch(self, messages: Sequence[Message]) -> Sequence[OutageError | None]:
+        """See the port."""
+        return self.open().delete_batch(messages)
 
     def send_dead_letter(self, message: Message, reason: DeadLetterReason) -> bool:
         """See the port."""
