@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from backhaul.adapters.ledger import find_reader, open_ledger
+from backhaul.adapters.ledger import LedgerReader, find_reader, open_ledger
 from backhaul.adapters.system.clock import host_name
 from backhaul.adapters.system.limit_file import LimitFile
 from backhaul.adapters.system.reservations import Reservations
@@ -47,13 +47,16 @@ class Limit:
         }
 
 
-def read_limit(settings: Settings) -> Limit:
+def read_limit(settings: Settings, reader: LedgerReader | None = None) -> Limit:
     """The limit of every process that shares the ledger, now.
+
+    Args:
+        reader: Of the ledger, where one is open.
 
     Raises:
         ConfigurationError: E_LIMIT_FILE; or of a ledger on PostgreSQL, as is OutageError.
     """
-    by_hand = _read(settings)
+    by_hand = _read(settings, reader)
     chosen = settings.bandwidth.schedule
     local = datetime.now(UTC).astimezone()
     now = effective_limit(chosen, by_hand, local)
@@ -93,9 +96,11 @@ def write_limit(settings: Settings, manual: ManualLimit | None) -> None:
         LimitFile(settings.ledger_path).write(manual)
 
 
-def _read(settings: Settings) -> ManualLimit | None:
+def _read(settings: Settings, reader: LedgerReader | None) -> ManualLimit | None:
     if not isinstance(settings.ledger_place, PostgresUrl):
         return LimitFile(settings.ledger_path).read()
+    if reader is not None:
+        return reader.limit_by_hand()
     reader = find_reader(settings.ledger_place)
     if reader is None:
         return None  # no agent has made its tables yet

@@ -299,7 +299,7 @@ def _confirm_limit(site: Site, request: Request) -> Confirmation:
     from backhaul.dashboard.rendering import rate
 
     view = site.overview.get()
-    limit = limit_view(site.settings)
+    limit = limit_view(site)
     now = "none" if limit.rate is None else f"{human_bytes(limit.rate)}/s"
     return Confirmation(
         heading="Limit reading from S3",

@@ -21,7 +21,6 @@ from backhaul.core.errors import BackhaulError
 from backhaul.core.health import HealthState
 from backhaul.core.model import TransferState
 from backhaul.dashboard.website import Site
-from backhaul.settings.model import Settings
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -80,7 +79,7 @@ def front(site: Site, request: Request) -> Response:
         # Without times, so that it is read aloud only when something has changed.
         announcement=f"State: {state} {view.health.code}".strip(),
         notices=notices(view, this_host=host_name()),
-        limit=limit_view(site.settings),
+        limit=limit_view(site),
         month=month,
         month_cost=usd_text(month.month_usd),
         budgets=budgets[:ROWS_MOST],
@@ -118,10 +117,10 @@ def apart(view: Overview) -> tuple[list[OpenTransfer], list[OpenTransfer]]:
     return begun, [one for one in view.waiting if one not in begun]
 
 
-def limit_view(settings: Settings) -> LimitView:
+def limit_view(site: Site) -> LimitView:
     """The limit in force; a file that cannot be read does not hide the rest of the page."""
     try:
-        found = read_limit(settings)
+        found = site.readers.call(lambda reader: read_limit(site.settings, reader))
     except BackhaulError as error:
         return LimitView(rate=None, why=f"unknown: {error}; {error.hint}")
     return LimitView(rate=found.now.bytes_per_s, why=found.now.why.value, until=found.until)
