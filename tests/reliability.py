@@ -173,7 +173,7 @@ def main() -> int:
         "--torture", type=Path, nargs="+", metavar="JSONL", help="rounds; they replace the old"
     )
     parser.add_argument(
-        "--fleet", type=Path, nargs="+", metavar="JSONL", help="the same of rounds with --fleet"
+        "--fleet", type=Path, nargs="+", metavar="JSONL", help="rounds with --fleet; they add up"
     )
     parser.add_argument("--tests", action="store_true", help="name the tests, and write nothing")
     chosen = parser.parse_args()
@@ -182,11 +182,11 @@ def main() -> int:
         return 0
     if chosen.results is not None:
         take_in(chosen.results)
-    # The program that was tormented, not the tests around it.
-    commit = _git("log", "-1", "--format=%h", "--abbrev=10", "--", "src")
     if chosen.fleet:
-        reliability_runs.take_in_fleet(chosen.fleet, commit=commit)
+        reliability_runs.take_in_fleet(chosen.fleet)
     if chosen.torture:
+        # The program that was tormented, not the tests around it.
+        commit = _git("log", "-1", "--format=%h", "--abbrev=10", "--", "src")
         day = datetime.now(UTC).date().isoformat()
         reliability_runs.take_in(chosen.torture, day=day, commit=commit)
     PAGE.write_text(page(), "utf-8")

@@ -1,7 +1,8 @@
 """What runs of `./dev torture` came to: counts by fault, in `tests/data`, and as text.
 
 `python -m tests.reliability --torture build/torture.jsonl` takes in what a run left, and
-`--fleet build/fleet.jsonl` what one with `--fleet` did.
+`--fleet build/fleet.jsonl` what some with `--fleet` did. Those add up over days: each line has the
+day and the commit of its round, and a batch is the rounds of one day and one commit.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +20,53 @@ RUNS = Path(__file__).parent / "data/torture.json"
 FLEET = Path(__file__).parent / "data/torture_fleet.json"
 KINDS = ("rounds", "struck", "killed", "violated")
 WANTED = 300  # rounds of a fleet, before the page may call them enough
+BOUNDED = 30  # rounds that struck something, before a bound of 10 % or less follows from them
 
 
 def take_in(told: Sequence[Path], *, day: str, commit: str) -> None:
     """All rounds of these files; they replace what was there."""
-    _keep(RUNS, {"day": day, "commit": commit, **_counted(told)})
+    _keep(RUNS, {"day": day, "commit": commit, **_counted(_rounds(told))})
 
 
-def take_in_fleet(told: Sequence[Path], *, commit: str) -> None:
-    """The same of rounds with `--fleet`."""
-    rounds = _rounds(told)
-    leases = Counter(str(one["lease"]) for one in rounds)
-    fenced = sum(one["fenced"] for one in rounds)
-    _keep(FLEET, {"commit": commit, "leases": leases, "fenced": fenced, **_counted(told)})
+def take_in_fleet(told: Sequence[Path]) -> None:
+    """The same of rounds with `--fleet`; a batch replaces that of the same day and commit.
+
+    So all files of a batch have to be given at once, and giving them again changes nothing.
+    """
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for one in _rounds(told):
+        found.setdefault((one["day"], one["commit"]), []).append(one)
+    kept = {(one["day"], one["commit"]): one for one in _batches()}
+    kept |= {key: _batch(*key, rounds) for key, rounds in found.items()}
+    _keep(FLEET, {"batches": [*kept.values()]})
+
+
+def _batch(day: str, commit: str, rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "day": day,
+        "commit": commit,
+        "leases": Counter(str(one["lease"]) for one in rounds),
+        "fenced": sum(one["fenced"] for one in rounds),
+        **_counted(rounds),
+    }
+
+
+def _batches() -> list[dict[str, Any]]:
+    """In the order in which they were taken in."""
+    if not FLEET.exists():
+        return []
+    found: list[dict[str, Any]] = json.loads(FLEET.read_text("utf-8"))["batches"]
+    return found
 
 
 def _rounds(told: Sequence[Path]) -> list[dict[str, Any]]:
     return [json.loads(line) for path in told for line in path.read_text("utf-8").splitlines()]
 
 
-def _counted(told: Sequence[Path]) -> dict[str, Any]:
+def _counted(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     counts = {"looks": 0, "reads": 0}
     faults: dict[str, dict[str, int]] = {}
-    for one in _rounds(told):
+    for one in rounds:
         kinds = faults.setdefault(one["fault"], dict.fromkeys(KINDS, 0))
         kinds["rounds"] += 1
         kinds["struck"] += one["struck"] > 0
@@ -69,7 +95,7 @@ def _of_one_agent() -> list[str]:
         "",
         (
             f"`./dev torture` on {runs['day']}, the program as of `{runs['commit']}`: "
-            f"{_summary(runs)}"
+            f"{_summary(runs, _clean(runs))}"
         ),
         "",
         *_table(runs),
@@ -77,44 +103,86 @@ def _of_one_agent() -> list[str]:
 
 
 def _of_a_fleet() -> list[str]:
-    if not FLEET.exists():
+    batches = _batches()
+    if not batches:
         return []
-    runs = json.loads(FLEET.read_text("utf-8"))
-    leases: dict[str, int] = runs["leases"]
-    rounds = sum(leases.values())
-    times = ", ".join(
-        f"{n} with the times as shipped"
-        if float(lease) == 1
-        else f"{n} with {float(lease):g} of them"
-        for lease, n in sorted(leases.items(), reverse=True)
-    )
+    runs = _together(batches)
+    rounds = _total(runs)["rounds"]
     unknown = sorted(FLEET_FAULTS.keys() - runs["faults"].keys() - {"fleet-calm"})
+    summary = _summary(runs, _since_the_last_violation(batches))
     missing = f" No round is on record for: {', '.join(unknown)}." if unknown else ""
     few = f" The aim is {WANTED} rounds; these are fewer." if rounds < WANTED else ""
-    few += missing
     return [
         "## Real runs of a fleet",
         "",
         (
             "`./dev torture --fleet`: three agents, each a node of its own with its own way to one "
-            f"PostgreSQL; the program as of `{runs['commit']}`. {_summary(runs)} "
+            f"PostgreSQL. {summary} "
             f"{runs['fenced']} times an agent found that others had taken it for gone, and ended "
-            f"with `E_LEDGER_FENCED`. Times by which agents judge each other: {times}.{few}"
+            f"with `E_LEDGER_FENCED`.{few}{missing}"
         ),
+        "",
+        "Each line is one commit on one day. *Times*: those by which agents judge each other, 1 as",
+        "shipped. *Fenced*: agents that found so that others had taken them for gone.",
+        "",
+        "| day | commit | times | rounds | struck | killed | fenced | violated |",
+        "|---|---|---|---|---|---|---|---|",
+        *(_batch_line(one) for one in batches),
         "",
         *_table(runs, "violated"),
     ]
 
 
-def _summary(runs: dict[str, Any]) -> str:
-    total = {kind: sum(one[kind] for one in runs["faults"].values()) for kind in KINDS}
-    bound = "" if total["violated"] else f" With 95 % confidence fewer than {_bound(total)} do."
+def _clean(runs: dict[str, Any]) -> int:
+    """Rounds that struck something, of a run that violated nothing."""
+    total = _total(runs)
+    return 0 if total["violated"] else total["struck"]
+
+
+def _batch_line(batch: dict[str, Any]) -> str:
+    total = _total(batch)
+    leases: dict[str, int] = batch["leases"]
+    times = ", ".join(f"{float(one):g}" for one in sorted(leases, reverse=True))
+    counts = (total["rounds"], total["struck"], total["killed"], batch["fenced"], total["violated"])
+    cells = (batch["day"], f"`{batch['commit']}`", times, *map(str, counts))
+    return f"| {' | '.join(cells)} |"
+
+
+def _together(batches: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Counts of all batches."""
+    faults: dict[str, Counter[str]] = {}
+    for batch in batches:
+        for name, kinds in batch["faults"].items():
+            # `update` keeps a kind whose count is 0.
+            faults.setdefault(name, Counter()).update(kinds)
+    sums = {name: sum(one[name] for one in batches) for name in ("looks", "reads", "fenced")}
+    return {**sums, "faults": faults}
+
+
+def _since_the_last_violation(batches: Sequence[dict[str, Any]]) -> int:
+    """Rounds that struck something, in the batches after the last one with a violation."""
+    since = takewhile(lambda one: not _total(one)["violated"], reversed(batches))
+    return sum(map(_clean, since))
+
+
+def _summary(runs: dict[str, Any], clean: int) -> str:
+    """Counts in words, and what they bound.
+
+    Args:
+        clean: Rounds that struck something since the last violation.
+    """
+    total = _total(runs)
+    since = " since the last one" if total["violated"] else ""
     return (
         f"{total['rounds']} rounds, {total['struck']} of them struck something, "
         f"{total['killed']} processes were killed with SIGKILL. Meanwhile readers looked "
         f"{runs['looks']:,} times and read {runs['reads']:,} files. "
-        f"{total['violated']} rounds violated a promise.{bound}"
+        f"{total['violated']} rounds violated a promise.{_bound(clean, since)}"
     )
+
+
+def _total(runs: dict[str, Any]) -> dict[str, int]:
+    return {kind: sum(one[kind] for one in runs["faults"].values()) for kind in KINDS}
 
 
 def _table(runs: dict[str, Any], *further: str) -> list[str]:
@@ -130,6 +198,9 @@ def _table(runs: dict[str, Any], *further: str) -> list[str]:
     ]
 
 
-def _bound(total: dict[str, int]) -> str:
-    """The rule of three: none in n."""
-    return f"{300 / max(1, total['struck']):.1f} % of such rounds (3/{total['struck']})"
+def _bound(clean: int, since: str) -> str:
+    """The rule of three: none in n. Of few rounds it says nothing worth reading."""
+    if clean < BOUNDED:
+        return ""
+    share = f"{300 / clean:.1f} % of such rounds (3/{clean})"
+    return f" With 95 % confidence fewer than {share} do{since}."

@@ -60,7 +60,7 @@ def test_worst_of_a_tests_parameters_is_its_result(
 
 @pytest.mark.parametrize(
     ("wrong", "says"),
-    [([], "fewer than 150.0 % of such rounds (3/2)"), (["S1 lost"], "1 rounds violated a promise")],
+    [([], "fewer than 7.5 % of such rounds (3/40)"), (["S1 lost"], "1 rounds violated a promise")],
 )
 def test_rounds_are_counted_by_their_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: list[str], says: str
@@ -70,38 +70,62 @@ def test_rounds_are_counted_by_their_fault(
     assert reliability_runs.section() == []
     rounds = [
         {"fault": "calm", "struck": 0, "crashes": 0, "wrong": [], "looks": 900, "reads": 5},
-        {"fault": "kill", "struck": 3, "crashes": 3, "wrong": [], "looks": 900, "reads": 5},
+        *[{"fault": "kill", "struck": 3, "crashes": 3, "wrong": [], "looks": 900, "reads": 5}] * 39,
         {"fault": "kill", "struck": 1, "crashes": 1, "wrong": wrong, "looks": 900, "reads": 5},
     ]
     told = tmp_path / "torture.jsonl"
     told.write_text("".join(f"{json.dumps(one)}\n" for one in rounds), "utf-8")
     reliability_runs.take_in([told], day="2026-01-01", commit="abc")
     text = "\n".join(reliability_runs.section())
-    assert "3 rounds, 2 of them struck something, 4 processes were killed" in text
-    assert "looked 2,700 times and read 15 files" in text
-    assert "| `kill` | 2 | 2 | 4 |" in text
+    assert "41 rounds, 40 of them struck something, 118 processes were killed" in text
+    assert "looked 36,900 times and read 205 files" in text
+    assert "| `kill` | 40 | 40 | 118 |" in text
     assert says in text
     assert ("With 95 %" in text) == (not wrong)
 
 
-def test_rounds_of_a_fleet_say_by_which_times_its_agents_judged_each_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+FLEET_ROUND = {"crashes": 1, "looks": 900, "reads": 5, "struck": 1, "fenced": 1, "lease": 0.2}
+
+
+def fleet_text(path: Path, *rounds: tuple[str, str, str, list[str]]) -> str:
+    """The section after a run with these: day, commit, fault, violations."""
+    kept = [
+        {**FLEET_ROUND, "day": day, "commit": commit, "fault": fault, "wrong": wrong}
+        for day, commit, fault, wrong in rounds
+    ]
+    path.write_text("".join(f"{json.dumps(one)}\n" for one in kept), "utf-8")
+    reliability_runs.take_in_fleet([path])
+    return "\n".join(reliability_runs.section())
+
+
+@pytest.fixture
+def nothing_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reliability_runs, "RUNS", tmp_path / "torture.json")
     monkeypatch.setattr(reliability_runs, "FLEET", tmp_path / "torture_fleet.json")
-    common = {"crashes": 1, "looks": 900, "reads": 5, "struck": 1, "fenced": 1}
-    rounds = [
-        {"fault": "node-killed", "wrong": [], "lease": 0.2, **common},
-        {"fault": "node-paused", "wrong": ["S3"], "lease": 1.0, **common},
-        {"fault": "node-paused", "wrong": [], "lease": 0.2, **common},
-    ]
+
+
+@pytest.mark.usefixtures("nothing_on_record")
+def test_rounds_of_a_fleet_add_up_over_days_and_commits(tmp_path: Path) -> None:
     told = tmp_path / "fleet.jsonl"
-    told.write_text("".join(f"{json.dumps(one)}\n" for one in rounds), "utf-8")
-    reliability_runs.take_in_fleet([told], commit="abc")
-    text = "\n".join(reliability_runs.section())
-    assert "3 rounds, 3 of them struck something, 3 processes were killed" in text
-    assert "3 times an agent found" in text
-    assert "1 with the times as shipped, 2 with 0.2 of them" in text
+    first, later = ("2026-01-01", "abc"), ("2026-01-02", "def")
+    fleet_text(told, (*first, "node-killed", ["S3"]), (*first, "failover", []))
+    fleet_text(told, (*later, "node-killed", []))
+    # It ran on since: all of the batch are told together.
+    text = fleet_text(told, *[(*later, "node-killed", [])] * 2)
+    assert "4 rounds, 4 of them struck something, 4 processes were killed" in text
+    assert "4 times an agent found" in text
+    assert "| 2026-01-01 | `abc` | 0.2 | 2 | 2 | 2 | 2 | 1 |" in text
+    assert "| 2026-01-02 | `def` | 0.2 | 2 | 2 | 2 | 2 | 0 |" in text
+    assert "| `node-killed` | 3 | 3 | 3 | 1 |" in text
     assert "No round is on record for: commit-lost, database-restart" in text
     assert "The aim is 300 rounds; these are fewer." in text
-    assert "| `node-paused` | 2 | 2 | 2 | 1 |" in text
+    assert "With 95 %" not in text, "two rounds bound nothing"
+
+
+@pytest.mark.usefixtures("nothing_on_record")
+def test_a_bound_counts_from_the_last_batch_that_violated_something(tmp_path: Path) -> None:
+    told = tmp_path / "fleet.jsonl"
+    fleet_text(told, *[("2026-01-01", "abc", "failover", ["S1"])] * 400)
+    text = fleet_text(told, *[("2026-01-02", "def", "failover", [])] * 60)
+    assert "fewer than 5.0 % of such rounds (3/60) do since the last one." in text
+    assert "The aim is" not in text

@@ -17,10 +17,12 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.torture.faults import FAULTS, WEIGHTS
@@ -85,6 +87,7 @@ def main() -> int:
         parser.error(f"{', '.join(sorted(unfit))}: {'not' if asked.fleet else 'only'} with --fleet")
     rounds = asked.rounds or (sys.maxsize if asked.minutes else 100)
     ends_s = time.monotonic() + asked.minutes * 60 if asked.minutes else float("inf")
+    commit = _commit()
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     verdicts: list[Verdict] = []
     began_s = time.monotonic()
@@ -100,6 +103,7 @@ def main() -> int:
             if time.monotonic() > ends_s:
                 break
             verdict = _round(servers, seed, asked.fault or (), asked.lease)
+            verdict.day, verdict.commit = datetime.now(UTC).date().isoformat(), commit
             verdicts.append(verdict)
             print(verdict.line(), flush=True)
             told.write(json.dumps(dataclasses.asdict(verdict)) + "\n")
@@ -107,6 +111,17 @@ def main() -> int:
     command = f"./dev torture{f' --fleet --lease {asked.lease}' if asked.fleet else ''}"
     print(summary(verdicts, time.monotonic() - began_s, command))
     return 1 if any(not one.is_good for one in verdicts) else 0
+
+
+def _commit() -> str:
+    """Of the program: what only changes the tests around it is the same program."""
+    last = ("log", "-1", "--format=%h", "--abbrev=10", "--", "src")
+    return _git(*last) + (" and changes" if _git("status", "--porcelain", "--", "src") else "")
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def _round(servers: Servers, seed: int, chosen: Sequence[str], lease: float) -> Verdict:

@@ -30,6 +30,7 @@ NODES = 3
 LEASE = 0.2
 SHOW_AGAIN_S = 10.0
 FENCED, LEDGER_AWAY = 75, 69  # what an agent may end with here; systemd starts it again
+HELD = "SELECT id, owner FROM transfers WHERE owner IS NOT NULL"
 UNSYNCED = {"fsync": "off"}  # no test cuts the power
 
 
@@ -207,6 +208,23 @@ class FleetRound(Round):
         else:
             self.verdict.wrong.append(f"L1 node {node.number} ended with {str(ended)[-2500:]}")
 
+    def held(self) -> set[tuple[str, str]]:
+        """Transfers that a process works on, or did when it died, and its name there."""
+        lines = self.servers.database.sql(HELD, database=self.database).splitlines()
+        return {(one, owner) for one, _, owner in (line.partition("|") for line in lines)}
+
+    def wait_until_taken(self, held: set[tuple[str, str]], *, within_s: float) -> bool:
+        """Until other processes have taken or ended these, whose messages are shown to them."""
+        ends_s, shown_s = time.monotonic() + within_s, 0.0
+        while held & self.held():
+            if time.monotonic() > ends_s:
+                return False
+            if time.monotonic() - shown_s >= SHOW_AGAIN_S:
+                self.servers.show_again(self.it, is_any_alive=True)
+                shown_s = time.monotonic()
+            self.let_pass(0.3)
+        return True
+
     def let_pass(self, seconds: float) -> None:
         """While the nodes are tended."""
         ends_s = time.monotonic() + seconds
@@ -236,17 +254,14 @@ class FleetRound(Round):
 
         eventually(is_over, within_s=DRAIN_S, every_s=0.2, what=self._logs)
         for node in self.nodes:
-            self._stop(node)
+            # Before, it knows no SIGTERM.
+            eventually(lambda node=node: self.has_started(node) or not node.agent.is_alive)  # type: ignore[misc]
+            with contextlib.suppress(ProcessLookupError):
+                node.agent.terminate()
+        for node in self.nodes:
+            if node.agent.wait().code != 0:
+                self._judge_end(node)
         self.gone()
-
-    def _stop(self, node: Node) -> None:
-        # Before, it knows no SIGTERM.
-        eventually(lambda: self.has_started(node) or not node.agent.is_alive, what="it started")
-        with contextlib.suppress(ProcessLookupError):
-            node.agent.terminate()
-        ended = node.agent.wait()
-        if ended.code != 0:
-            self._judge_end(node)
 
     def _logs(self) -> str:
         return "".join(f"\nNODE {node.number} {node.agent.out[-3000:]}" for node in self.nodes)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import psutil
 
@@ -124,17 +124,61 @@ def node_paused(it: FleetRound) -> None:
     _paused(it, it.a_node(), "anytime")
 
 
-@fault("node-paused-at-point")
-def node_paused_at_point(it: FleetRound) -> None:
-    point = point_of(it, AGENT, "stop")
-    it.start_all(node_0=point)
-    node = it.nodes[0]
+# By what was recorded and what readers see when it is stopped. Those of a worker are calls of HDFS:
+# the rename itself is the first thing that a node does when it wakes.
+PHASES = {
+    "before-intent": ("ledger.claim:after", "session.fence:after", "ledger.intend:before"),
+    "before-rename": (
+        "ledger.intend:after",
+        "session.publish_files:before",
+        "session.publish_tree:before",
+        "target.rename:before",
+    ),
+    "after-rename": (
+        "target.rename:after",
+        "session.publish_files:after",
+        "session.publish_tree:after",
+        "ledger.finish:before",
+    ),
+    "after-record": ("ledger.finish:after", "queue.delete:before", "queue.delete:after"),
+}
+TAKEOVER_S = 60.0
+
+
+def _paused_at(it: FleetRound, place: str) -> None:
+    """One node alone has the messages until it stops there; it wakes when others have its work."""
+    nth = it.chance.choice((1, 1, 2)) if "tree" not in place else 1
+    point = f"{place}:{nth}:stop"
+    node, *others = it.nodes
+    it.start_node(node, point)
     assert node.mark is not None
     it.send_more()
-    if it.wait_for(node.mark.exists):
-        _paused(it, node, point)
-    else:
+    has_struck = it.wait_for(node.mark.exists)
+    if has_struck:
+        # A worker that stopped itself is a call of the whole node that has not come back.
+        _send(node, signal.SIGSTOP, workers=True)
+    held = it.held()
+    for other in others:
+        it.start_node(other)
+    if not has_struck:
         it.tell(f"({point} not reached)")
+        return
+    try:
+        _meanwhile(it, _beyond_the_lease(it))
+        is_taken = it.wait_until_taken(held, within_s=TAKEOVER_S)
+    finally:
+        _send(node, signal.SIGCONT, workers=True)
+    it.verdict.struck += is_taken
+    it.tell(f"{point}, {len(held)} under way{'' if is_taken else ' (NOT taken over)'}")
+    it.let_pass(2.0)
+
+
+def _phase(places: Sequence[str]) -> Callable[[FleetRound], None]:
+    return lambda it: _paused_at(it, it.chance.choice(places))
+
+
+for _name, _places in PHASES.items():
+    fault(f"node-paused-{_name}")(_phase(_places))
 
 
 # ---------------------------------------------------------------- between node and ledger

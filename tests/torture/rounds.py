@@ -37,6 +37,7 @@ class Verdict:
         struck: Faults that had something to strike.
         lease: Factor for the times by which agents judge each other; 1 as shipped.
         fenced: Agents that others had taken for gone, and that ended when they noticed.
+        day: In UTC, on which it ended; `commit`: of the program that was tormented.
     """
 
     seed: int
@@ -52,6 +53,8 @@ class Verdict:
     left_in_staging: int = 0
     lease: float = 1.0
     fenced: int = 0
+    day: str = ""
+    commit: str = ""
 
     @property
     def is_good(self) -> bool:
