@@ -15,7 +15,7 @@ from benchmarks.distcp import distcp, distcp_small
 from benchmarks.gets import gets
 from benchmarks.idle import idle
 from benchmarks.latency import latency
-from benchmarks.messages import messages
+from benchmarks.messages import events, messages
 from benchmarks.outbox import outbox
 from benchmarks.parsing import parsing
 from benchmarks.planning import planning
@@ -36,6 +36,7 @@ SHAPES = {
     "huge": huge,
     "mixed": mixed,
     "messages": messages,
+    "events": events,
     "latency": latency,
     "outbox": outbox,
     "stored": stored,
@@ -70,7 +71,7 @@ def main(arguments: list[str]) -> int:
         type=Path,
         metavar="DIR",
         help="against the Backhaul of this checkout, in turn with ours, instead of other programs: "
-        "messages, small, medium, large, huge, mixed and start",
+        "messages, events, small, medium, large, huge, mixed and start",
     )
     given = parser.parse_args(arguments)
     needs_yarn = given.yarn or ON_YARN & set(given.only or ())

@@ -21,7 +21,8 @@ class HadoopFs:
 
     def __init__(self, servers: Servers) -> None:
         self._servers = servers
-        self._home = servers.directory / "hadoop-fs"
+        name = "hadoop-fs" if servers.is_synced else "hadoop-fs-unsynced"
+        self._home = servers.directory / name
         self._home.mkdir(exist_ok=True)
         core = {
             "fs.defaultFS": servers.hdfs.uri,

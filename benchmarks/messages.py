@@ -1,4 +1,4 @@
-"""Shape `messages`: many messages of one small object each, and the memory that this takes."""
+"""Shapes `messages` and `events`: many messages of one small object each, what they cost."""
 
 from __future__ import annotations
 
@@ -7,126 +7,184 @@ import json
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import datetime
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from backhaul.testing.servers.clients import REGION, sqs_client
+from backhaul.testing.servers.clients import REGION, s3_client, sqs_client
+from benchmarks.agents import cpu_s
 from benchmarks.report import Figure, paired
-from benchmarks.servers import BACKHAUL, BEFORE, BUCKET, Servers, Sizes, tell
+from benchmarks.servers import BACKHAUL, BEFORE, BUCKET, SMALL_BYTES, Servers, Sizes, tell
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 AT_LEAST_PER_S = 50
+AT_MOST_CPU_MS = 8
 AT_MOST_MB = 400
 _SAMPLE_S = 0.1
 _BATCH = 10
+_ROUTE = """\
+[[route]]
+name = "events"
+source = ["s3://{bucket}/messages/"]
+destination = ["file://{target}/"]
+event_destination = "file://{target}/"
+"""
 
 
 def messages(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
     """The agent in a drain against a plain boto3 loop: receive, get, write, fsync, delete."""
+    return _compare(servers, sizes, rounds, "messages", _requests)
+
+
+def events(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
+    """The same, each message an event of S3 instead of a request, without the plain loop."""
+    return _compare(servers, sizes, rounds, "events", _events)
+
+
+Bodies = Callable[[Servers, list[str], Path], dict[str, str]]
+
+
+@dataclass(kw_only=True)
+class _Drains:
+    """Of one program, a value for each round."""
+
+    per_s: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
+    rss_mb: list[float] = field(default_factory=list)
+    pss_mb: list[float] = field(default_factory=list)
+
+
+def _compare(
+    servers: Servers, sizes: Sizes, rounds: int, shape: str, bodies: Bodies
+) -> list[Figure]:
     sums = servers.put_small("messages/", sizes.messages)
     sqs = sqs_client(servers.sqs)
-    url = sqs.create_queue(QueueName="messages", Attributes={"VisibilityTimeout": "600"})[
-        "QueueUrl"
-    ]
-    environment = {**servers.environment(sqs=True), "BACKHAUL_AGENT__POLL_WAIT_S": "2"}
-    ours: list[float] = []
-    theirs: list[float] = []
-    memory: dict[str, list[float]] = {"RSS": [], "PSS": []}
-    before: dict[str, list[float]] = {"/s": [], "RSS": [], "PSS": []}
+    url = sqs.create_queue(QueueName=shape, Attributes={"VisibilityTimeout": "600"})["QueueUrl"]
+    programs = {"backhaul": BACKHAUL, **({BEFORE: servers.before} if servers.before else {})}
+    drains = {name: _Drains() for name in programs}
+    loop: list[float] = []
     for turn in range(rounds):
-        target = servers.directory / f"messages-{turn}"
-        if servers.before:
-            _send(sqs, url, sorted(sums), target)
-            name = f"messages-before-{turn}"
-            rate, peak = _drain(servers, environment, name, len(sums), servers.before)
+        target = servers.directory / f"{shape}-{turn}"
+        environment = _environment(servers, target)
+        # Whoever comes second finds warmer servers: each is it in every second round.
+        for name in sorted(programs, reverse=turn % 2 == 1):
+            _send(sqs, url, bodies(servers, sorted(sums), target), target)
+            run = f"{shape}-{name.replace(' ', '-')}-{turn}"
+            _drain(servers, environment, shape, run, len(sums), programs[name], drains[name])
             _check(target, sums, sqs, url)
-            for kind, value in {"/s": rate, **peak}.items():
-                before[kind].append(value)
-            tell(f"messages round {turn + 1}: {BEFORE} {rate:.0f}/s")
-        _send(sqs, url, sorted(sums), target)
-        found = servers.answer(["benchmarks.plain_loop", url], environment)
-        theirs.append(len(sums) / float(found["seconds"]))
-        _check(target, sums, sqs, url)
-        _send(sqs, url, sorted(sums), target)
-        rate, peak = _drain(servers, environment, f"messages-{turn}", len(sums))
-        ours.append(rate)
-        for kind, values in memory.items():
-            values.append(peak[kind])
-        _check(target, sums, sqs, url)
-        tell(
-            f"messages round {turn + 1}: backhaul {ours[-1]:.0f}/s, plain loop {theirs[-1]:.0f}/s, "
-            f"RSS {peak['RSS']:.0f} MB, PSS {peak['PSS']:.0f} MB"
-        )
-    return [
-        Figure(
-            shape="messages",
-            what="backhaul run --drain",
-            unit="/s",
-            values=tuple(ours),
-            at_least=AT_LEAST_PER_S,
-        ),
-        Figure(shape="messages", what="plain boto3 loop", unit="/s", values=tuple(theirs)),
-        Figure(
-            shape="messages", what="backhaul to plain loop", unit="x", values=paired(ours, theirs)
-        ),
-        Figure(
-            shape="messages",
-            what="agent and workers, sum of RSS",
-            unit="MB",
-            values=tuple(memory["RSS"]),
-            at_most=AT_MOST_MB,
-        ),
-        Figure(
-            shape="messages",
-            what="the same, shared pages counted once (PSS)",
-            unit="MB",
-            values=tuple(memory["PSS"]),
-        ),
-        *(_against(before, ours, memory) if servers.before else ()),
-    ]
-
-
-def _against(
-    before: dict[str, list[float]], ours: list[float], memory: dict[str, list[float]]
-) -> list[Figure]:
-    """An earlier Backhaul, and ours by it."""
-    found = [
-        Figure(shape="messages", what=BEFORE, unit="/s", values=tuple(before["/s"])),
-        Figure(
-            shape="messages",
-            what=f"times as fast as {BEFORE}",
-            unit="x",
-            values=paired(ours, before["/s"]),
-        ),
-    ]
-    for kind, values in memory.items():
-        found.append(
-            Figure(
-                shape="messages",
-                what=f"memory ({kind}), of that of {BEFORE}",
-                unit="x",
-                values=paired(values, before[kind]),
+            tell(
+                f"{shape} round {turn + 1}: {name} {drains[name].per_s[-1]:.0f}/s, "
+                f"{drains[name].cpu_ms[-1]:.1f} ms of CPU a message"
             )
-        )
+        if bodies is _requests:
+            _send(sqs, url, bodies(servers, sorted(sums), target), target)
+            found = servers.answer(["benchmarks.plain_loop", url], environment)
+            loop.append(len(sums) / float(found["seconds"]))
+            _check(target, sums, sqs, url)
+            tell(f"{shape} round {turn + 1}: plain loop {loop[-1]:.0f}/s")
+    return _figures(shape, drains, loop)
+
+
+def _environment(servers: Servers, target: Path) -> dict[str, str]:
+    """With a route for events into `target`; requests are allowed anything."""
+    config = servers.directory / "messages.toml"
+    config.write_text(_ROUTE.format(bucket=BUCKET, target=target), "utf-8")
+    return {
+        **servers.environment(sqs=True),
+        "BACKHAUL_CONFIG": str(config),
+        "BACKHAUL_AGENT__POLL_WAIT_S": "2",
+    }
+
+
+def _figures(shape: str, drains: dict[str, _Drains], loop: list[float]) -> list[Figure]:
+    found = []
+    for name, of in drains.items():
+        is_ours = name == "backhaul"
+        for what, unit, values, at_least, at_most in (
+            ("messages", "/s", of.per_s, AT_LEAST_PER_S, None),
+            ("agent's CPU for a message", "ms", of.cpu_ms, None, AT_MOST_CPU_MS),
+            ("agent and workers, sum of RSS", "MB", of.rss_mb, None, AT_MOST_MB),
+            ("the same, shared pages counted once (PSS)", "MB", of.pss_mb, None, None),
+        ):
+            found.append(
+                Figure(
+                    shape=shape,
+                    what=f"{name}, {what}",
+                    unit=unit,
+                    values=tuple(values),
+                    at_least=at_least if is_ours else None,
+                    at_most=at_most if is_ours else None,
+                )
+            )
+    ours, before = drains["backhaul"], drains.get(BEFORE)
+    if before is not None:
+        for what, ratios in (
+            (f"times as fast as {BEFORE}", paired(ours.per_s, before.per_s)),
+            (f"CPU, of that of {BEFORE}", paired(ours.cpu_ms, before.cpu_ms)),
+            (f"memory (RSS), of that of {BEFORE}", paired(ours.rss_mb, before.rss_mb)),
+        ):
+            found.append(Figure(shape=shape, what=what, unit="x", values=ratios))
+    if loop:
+        found += [
+            Figure(shape=shape, what="plain boto3 loop", unit="/s", values=tuple(loop)),
+            Figure(
+                shape=shape,
+                what="backhaul to plain loop",
+                unit="x",
+                values=paired(ours.per_s, loop),
+            ),
+        ]
     return found
 
 
-def _send(sqs: SQSClient, url: str, names: list[str], target: Path) -> None:
+def _requests(servers: Servers, names: list[str], target: Path) -> dict[str, str]:
+    del servers
+    return {name: f"s3://{BUCKET}/messages/{name},file://{target}" for name in names}
+
+
+def _events(servers: Servers, names: list[str], target: Path) -> dict[str, str]:
+    """As S3 writes them, but for what nobody reads."""
+    del target  # the route has it
+    s3 = s3_client(servers.s3)
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="messages/")
+    etags = {one["Key"]: one["ETag"].strip('"') for page in pages for one in page["Contents"]}
+    found = {}
+    for number, name in enumerate(names):
+        key = f"messages/{name}"
+        thing = {
+            "key": key,
+            "size": SMALL_BYTES,
+            "eTag": etags[key],
+            "sequencer": f"{number:016X}",
+        }
+        record = {
+            "eventVersion": "2.1",
+            "eventSource": "aws:s3",
+            "awsRegion": REGION,
+            "eventTime": "2026-01-01T00:00:00.000Z",
+            "eventName": "ObjectCreated:Put",
+            "s3": {"s3SchemaVersion": "1.0", "bucket": {"name": BUCKET}, "object": thing},
+        }
+        found[name] = json.dumps({"Records": [record]})
+    return found
+
+
+def _send(sqs: SQSClient, url: str, bodies: dict[str, str], target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
+    names = list(bodies)
     for start in range(0, len(names), _BATCH):
         sqs.send_message_batch(
             QueueUrl=url,
             Entries=[
-                {"Id": name, "MessageBody": f"s3://{BUCKET}/messages/{name},file://{target}"}
-                for name in names[start : start + _BATCH]
+                {"Id": name, "MessageBody": bodies[name]} for name in names[start : start + _BATCH]
             ],
         )
 
@@ -149,11 +207,13 @@ def _check(target: Path, sums: dict[str, bytes], sqs: SQSClient, url: str) -> No
 def _drain(
     servers: Servers,
     environment: dict[str, str],
+    queue: str,
     name: str,
     count: int,
-    program: Sequence[str] = BACKHAUL,
-) -> tuple[float, dict[str, float]]:
-    """Messages a second from the first receipt to the last end, and the peak memory in MB.
+    program: Sequence[str],
+    found: _Drains,
+) -> None:
+    """Add a round: from the first receipt to the last end, and the peak memory of all processes.
 
     Each end that is logged is followed by its delete; the caller looks that none is left.
     """
@@ -161,21 +221,50 @@ def _drain(
     with log_path.open("w") as log:
         process = subprocess.Popen(
             [
-                *(*program, "run", "messages", REGION, "--drain"),
+                *(*program, "run", queue, REGION, "--drain"),
                 *("--allow-any", "--ledger", servers.ledger(name)),
             ],
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-        with sampled(process.pid) as peak:
+        with sampled(process.pid) as peak, _agents_cpu(process.pid) as cpu:
             status = process.wait()
     lines = read_log(log_path)
     received = [at(line) for line in lines if line.get("event") == "message received"]
     done = [at(line) for line in lines if line.get("event") == "transfer done"]
     assert status == 0, f"exit code {status}, see {log_path}"
     assert len(done) == count, f"{len(done)} of {count} done"
-    return count / (max(done) - min(received)).total_seconds(), peak
+    began, ended = min(received), max(done)
+    found.per_s.append(count / (ended - began).total_seconds())
+    # Without the start and the end: a running agent has neither.
+    before_s = max((used for when, used in cpu if when <= began), default=0.0)
+    found.cpu_ms.append(
+        1000 * (max(used for when, used in cpu if when <= ended) - before_s) / count
+    )
+    found.rss_mb.append(peak["RSS"])
+    found.pss_mb.append(peak["PSS"])
+
+
+@contextmanager
+def _agents_cpu(pid: int) -> Iterator[list[tuple[datetime, float]]]:
+    """Of this process without its workers: when, and its user and system time until then."""
+    found: list[tuple[datetime, float]] = []
+    over = threading.Event()
+
+    def look() -> None:
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            while not over.wait(_SAMPLE_S):
+                found.append((datetime.now(UTC), cpu_s(process)))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

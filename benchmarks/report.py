@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
+SERVERS_CPU = "s/GiB of servers"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
@@ -16,7 +18,7 @@ class Figure:
     Attributes:
         shape: As `--only` names it.
         what: For people, such as `backhaul copy`.
-        unit: `s`, `ms`, `B`, `MB`, `/s`, or `x` for a ratio.
+        unit: `s`, `ms`, `B`, `MB`, `/s`, `s/GiB`, `SERVERS_CPU`, or `x` for a ratio.
         values: One for each round, in order.
         at_least: The target; None where there is none.
         at_most: The same, where less is better.
@@ -73,13 +75,16 @@ def table(figures: Sequence[Figure]) -> str:
         ),
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(_line(row, widths) for row in rows)
+    return "\n".join(_line(row, widths, range(2, 5)) for row in rows)
 
 
 def programs(figures: Sequence[Figure]) -> str:
     """Columns for people: one line for each program of each shape; empty when none was compared."""
     rows: list[tuple[str, ...]] = [
-        ("shape", "program", "seconds", "CPU s/GiB", "peak MB", "of backhaul's time")
+        (
+            *("shape", "program", "seconds", "CPU s/GiB", "servers' CPU s/GiB", "peak MB"),
+            "of backhaul's time",
+        )
     ]
     ours = {one.shape: one for one in figures if one.program == "backhaul" and one.unit == "s"}
     found: dict[tuple[str, str], dict[str, Figure]] = {}
@@ -88,17 +93,18 @@ def programs(figures: Sequence[Figure]) -> str:
             found.setdefault((one.shape, one.program), {})[one.unit] = one
     for (shape, program), of in found.items():
         ratio = median(paired(of["s"].values, ours[shape].values))
-        cells = (_number(of[unit].median) for unit in ("s", "s/GiB", "MB"))
+        units = ("s", "s/GiB", SERVERS_CPU, "MB")
+        cells = (_number(of[unit].median) if unit in of else "" for unit in units)
         rows.append((shape, program, *cells, _number(ratio)))
     if len(rows) == 1:
         return ""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(_line(row, widths) for row in rows)
+    return "\n".join(_line(row, widths, range(2, 6)) for row in rows)
 
 
-def _line(row: tuple[str, ...], widths: list[int]) -> str:
+def _line(row: tuple[str, ...], widths: list[int], numbers: range) -> str:
     cells = [
-        text.rjust(width) if 2 <= column <= 4 else text.ljust(width)
+        text.rjust(width) if column in numbers else text.ljust(width)
         for column, (text, width) in enumerate(zip(row, widths, strict=True))
     ]
     return "  ".join(cells).rstrip()

@@ -31,6 +31,7 @@ SMALL_BYTES = 16 * 1024
 MIB = 1 << 20
 MIXED_SEED, MIXED_MOST_BYTES = 8, 128 * MIB
 _READERS = 32
+_UNSYNCED = "hdfs, unsynced"
 _SPAN = ("first_seen_at", "finished_at")
 
 
@@ -90,11 +91,14 @@ class Servers:
     Attributes:
         before: The command of an earlier Backhaul, measured in the same rounds instead of all other
             peers; empty: none.
+        is_synced: The DataNodes have a file on their disks when it is closed, whoever writes it
+            (`dfs.datanode.synconclose`), as they have Backhaul's in any case.
     """
 
     def __init__(self, directory: Path, before: Path | None = None) -> None:
         self.directory = directory
         self.before = command_of(before) if before is not None else []
+        self.is_synced = True
         self._started: dict[str, Any] = {}
         (directory / "empty.toml").touch()
         # As it is where pip installed it; else each process compiles what it imports.
@@ -112,8 +116,22 @@ class Servers:
 
     @property
     def hdfs(self) -> Hdfs:
-        server: Hdfs = self._server("hdfs", Hdfs)
+        settings = {"dfs.datanode.synconclose": str(self.is_synced).lower()}
+        server: Hdfs = self._server(self._hdfs_name, lambda: Hdfs(settings=settings))
         return server
+
+    @property
+    def _hdfs_name(self) -> str:
+        return "hdfs" if self.is_synced else _UNSYNCED
+
+    @contextmanager
+    def unsynced(self) -> Iterator[None]:
+        """In the block `hdfs` is another one, with Hadoop's default: closed is not on disk."""
+        self.is_synced = False
+        try:
+            yield
+        finally:
+            self.is_synced = True
 
     @property
     def yarn(self) -> Yarn:
@@ -129,8 +147,10 @@ class Servers:
         return self._started[name]
 
     def server_pids(self) -> list[int]:
-        """Processes of all servers that were started."""
-        return [pid for server in self._started.values() for pid in server.pids.values()]
+        """Processes of all servers that were started, of the HDFS in use alone."""
+        others = {"hdfs", _UNSYNCED} - {self._hdfs_name}
+        used = [server for name, server in self._started.items() if name not in others]
+        return [pid for server in used for pid in server.pids.values()]
 
     def stop(self) -> None:
         """End all servers."""

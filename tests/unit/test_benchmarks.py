@@ -18,7 +18,7 @@ import pytest
 from benchmarks.load import watched
 from benchmarks.measure import Failed, measured, serving
 from benchmarks.plot import svg
-from benchmarks.report import Figure, best, paired, programs, save, table
+from benchmarks.report import SERVERS_CPU, Figure, best, paired, programs, save, table
 
 pytestmark = pytest.mark.slow  # starts processes
 
@@ -82,13 +82,14 @@ SIDE_BY_SIDE = [
     *(of("backhaul", "s", 2.0, 4.0), of("backhaul", "s/GiB", 3.0, 5.0)),
     *(of("backhaul", "MB", 100.0, 300.0), of("rclone", "s", 6.0, 8.0)),
     *(of("rclone", "s/GiB", 1.0, 1.0), of("rclone", "MB", 50.0, 70.0)),
+    of("rclone", SERVERS_CPU, 2.0, 9.0),
 ]
 
 
 def test_programs_stand_side_by_side_with_ratios_of_the_same_round() -> None:
     lines = [" ".join(line.split()) for line in programs([*SIDE_BY_SIDE, figure(1.0)]).splitlines()]
     assert lines[1] == "large backhaul 3.00 4.00 200 1.00"
-    assert lines[2] == "large rclone 7.00 1.00 60.0 2.50"
+    assert lines[2] == "large rclone 7.00 1.00 5.50 60.0 2.50"
     assert len(lines) == 3
 
 
