@@ -143,10 +143,11 @@ def run_agent(
             member.when_fenced(lambda: agent.request_stop(Stop.NOW))
         hangup.stop = lambda: agent.request_stop(Stop.DRAIN)
         with stopping_on_signals(agent):
-            pool.warm_up()
-            _check_and_announce(context, opened, opening, emit)
+            _prepare(context, opened)
             replying.start(context, opened.ledger, region, emit)
             export.follow(identity, opened.ledger)
+            # Last: where the ledger fails before this, the process ends as one that never started.
+            _announce(context, opened, opening, emit)
             systemd.ready()
             deadman.start()
             notifier.start(identity)
@@ -231,17 +232,21 @@ def _identity(
     )
 
 
-def _check_and_announce(context: Context, opened: Opened, opening: AgentQueues, emit: Emit) -> None:
-    """What has to be right before the first message, what copies left behind, and what is risky.
+def _prepare(context: Context, opened: Opened) -> None:
+    """What has to be right before the first message; and what copies left behind is removed.
 
     Raises:
         ConfigurationError: As `check_sources` and `check_targets`.
         OutageError: `ledger`.
     """
+    opened.pool.warm_up()
     check_sources(context.policy, opened.aws)
     check_targets(context.policy, opened.ports)
-    # First: where the ledger fails here, the process ends as one that has not started.
     sweep(opened.ports, opened.ledger, context.policy)
+
+
+def _announce(context: Context, opened: Opened, opening: AgentQueues, emit: Emit) -> None:
+    """That it has started, and what is risky."""
     dead = [one.facts.dead_letter_name for one in opening.queues]
     emit(
         AgentStarted(
