@@ -43,7 +43,7 @@ from backhaul.testing.servers.process import ServerProcess
 OBJECTS = 8  # of each directory
 OBJECT_BYTES = 1024 * KIB
 # So slow that a person sees who works on what, and that a kill finds transfers under way.
-RATE = "4MB/s"
+RATE = "8MB/s"
 SLOTS = 2
 KILLED_AFTER = 2  # directories that have arrived
 # A dead agent's messages come back within 45 s, and are worked then.
@@ -269,7 +269,7 @@ poll_wait_s = 1            # instead of 20, to end sooner
 slots = {SLOTS}
 
 [bandwidth]
-limit = "{RATE}"           # of each agent, so that there is something to see
+limit = "{RATE}"           # of both agents together, so that there is something to see
 
 [log]
 format = "json"
