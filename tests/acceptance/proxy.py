@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -157,6 +158,15 @@ class Proxy:
         """SQS requests of this action with the bodies of their answers."""
         with self._shared.lock:
             return [(seen, body) for seen, body in self._shared.answers if seen.action == action]
+
+    def extended(self) -> list[str]:
+        """Receipt handles of answered requests that extend the visibility of messages."""
+        found: list[str] = []
+        for seen, _ in self.of("ChangeMessageVisibility"):
+            found.append(json.loads(seen.body)["ReceiptHandle"])
+        for seen, _ in self.of("ChangeMessageVisibilityBatch"):
+            found += [entry["ReceiptHandle"] for entry in json.loads(seen.body)["Entries"]]
+        return found
 
     def no_poll_is_open(self) -> bool:
         """One whose agent is gone would swallow messages once more when it is answered."""

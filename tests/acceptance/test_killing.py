@@ -218,7 +218,7 @@ def test_a_namenode_that_hangs_is_waited_for_by_an_agent_that_stays_awake(
         # agent answers, polls, and keeps the message hidden past its first visibility timeout.
         polls = len(sqs_proxy.of("ReceiveMessage"))
         eventually(lambda: len(sqs_proxy.of("ReceiveMessage")) > polls + 5, what="polling")
-        eventually(lambda: sqs_proxy.of("ChangeMessageVisibility"), what="extended, after 20 s")
+        eventually(sqs_proxy.extended, what="extended, after 20 s")
         assert it.counts() == (0, 1), "kept invisible"
         assert agent.is_alive
         assert psutil.Process(agent.pid).cpu_percent(1) < 50

@@ -396,7 +396,7 @@ def test_every_line_of_the_log_is_in_the_operators_manual() -> None:
 
 
 def test_every_warning_about_the_queue_is_in_the_operators_manual() -> None:
-    text = (SRC / "core" / "agent" / "queue_warnings.py").read_text("utf-8")
+    text = (SRC / "core" / "agent" / "observing" / "queue_warnings.py").read_text("utf-8")
     rows = table(DOCS / "operate.md", heading="Warnings about the queue", first="code").rows
     assert {code(row[0])[0] for row in rows} == set(re.findall(r'"(W_[A-Z_]+)"', text))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backhaul.core import facts as events
-from backhaul.core.agent.queue_warnings import warnings
+from backhaul.core.agent.observing.queue_warnings import warnings
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import IntegrityError
 from backhaul.testing.fakes import FakeQueue, Fault

@@ -200,7 +200,7 @@ def test_tables_are_stored_under_their_keys(path: Path) -> None:
 
 def make_of_revision(path: Path, revision: str) -> None:
     """A ledger as an older program left it."""
-    path.parent.mkdir()
+    path.parent.mkdir(exist_ok=True)
     path.touch(mode=0o600)
     config = Config()
     config.set_main_option("script_location", str(Path(backhaul.__file__).parent / "migrations"))

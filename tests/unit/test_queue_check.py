@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from backhaul.core.agent.queue_warnings import warnings
+from backhaul.core.agent.observing.queue_warnings import warnings
 from backhaul.core.ports import QueueFacts
 
 GOOD = QueueFacts(

@@ -15,8 +15,6 @@ from click.testing import CliRunner, Result
 from sqlalchemy import event
 
 from backhaul.adapters.ledger import SqlLedger, open_ledger, open_reader, transfers
-from backhaul.adapters.ledger.dialects import migrate as steps
-from backhaul.adapters.ledger.sqlite import migrate
 from backhaul.app.letters import DeadLetterDetails, LetterFilter
 from backhaul.app.overview import read_overview
 from backhaul.app.retry import plan_by_filters, plan_by_ids
@@ -24,6 +22,7 @@ from backhaul.cli import cli
 from backhaul.core.model import TransferState
 from backhaul.core.ports import Act, MessageKey, Operator, OperatorEntry, SentAgain
 from tests.contract.test_ledger import DAY, T0, claim, planned, proof
+from tests.unit.test_ledger_files import make_of_revision
 
 QUEUE = "arn:aws:sqs:us-west-2:123456789012:orders"
 SECOND = timedelta(seconds=1)
@@ -207,13 +206,8 @@ def test_letters_that_were_sent_again_or_deleted_settle_their_transfers(
     assert "its dead letter was deleted" in run(path, "show", "t2").stdout
 
 
-def test_an_older_ledger_keeps_what_was_sent_again_settled(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as older:
-        older.setattr(steps, "HEAD", "0013")
-        older.setattr(migrate, "_made", lambda _engine: False)  # by the steps, not at once
-        open_ledger(path, create=True).close()
+def test_an_older_ledger_keeps_what_was_sent_again_settled(path: Path) -> None:
+    make_of_revision(path, "0013")
     with closing(sqlite3.connect(path)) as connection, connection:
         for name, again in (("t1", ("n", 1_000_000)), ("t2", (None, None))):
             connection.execute(

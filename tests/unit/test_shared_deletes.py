@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from backhaul.core.agent.polling.deletes import SharedDeletes
+from backhaul.core.agent.deletes import SharedDeletes
 from backhaul.core.errors import OutageError
 from backhaul.core.ports import Message
 from backhaul.testing.fakes import FakeClock, FakeQueue

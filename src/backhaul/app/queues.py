@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backhaul.adapters.system.clock import SystemClock
+from backhaul.core.agent.observing.queue_warnings import warnings
 from backhaul.core.agent.polling.opening import OpenedByPoll
-from backhaul.core.agent.queue_warnings import warnings
 from backhaul.core.errors import BackhaulError, BadArgument, ConfigurationError
 from backhaul.core.facts import QueueOpened
 from backhaul.core.ports import Emit, QueueFacts

@@ -26,7 +26,7 @@ from backhaul.app.doctor.fixes import (
     set_attributes,
 )
 from backhaul.core.access_policy import partition_of
-from backhaul.core.agent.queue_warnings import warnings
+from backhaul.core.agent.observing.queue_warnings import warnings
 from backhaul.core.errors import BackhaulError
 from backhaul.core.model import Route
 from backhaul.core.ports import FIFO, QueueFacts

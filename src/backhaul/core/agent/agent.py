@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from backhaul.core import facts
 from backhaul.core.agent.context import AgentContext
-from backhaul.core.agent.polling.deletes import SharedDeletes
+from backhaul.core.agent.deletes import SharedDeletes
 from backhaul.core.agent.polling.kept import KeptSlots, kept_now
 from backhaul.core.agent.polling.poller import QueuePoller
 from backhaul.core.agent.polling.shares import SlotShares

@@ -12,7 +12,7 @@ from itertools import count
 from typing import TypeVar
 
 from backhaul.core.agent.defects import result_or_error
-from backhaul.core.agent.polling.deletes import SharedDeletes
+from backhaul.core.agent.deletes import SharedDeletes
 from backhaul.core.agent.settings import AgentSettings, RunTotals
 from backhaul.core.agent.stopping import OpenPoll, Stopper
 from backhaul.core.agent.visibility import VisibilityKeeper

@@ -92,7 +92,7 @@ class Member:
         self._clock = clock
         self._name = database.name
         self._pulse = Pulse(url, database, is_agent=kind == AGENT)
-        self._rates = None if seat is None else MemberRates(self.id, self._pulse, seat, clock)
+        self._rates = None if seat is None else MemberRates(self.id, self._pulse.split, seat, clock)
         self._liveness = Liveness()
         self._in_force: Mapping[str, str] = {}  # as of the lock that is held, or was last
         self._leader = ""
@@ -192,7 +192,7 @@ class Member:
         if self._kind == AGENT and (seen.leader in gone or seen.leader not in seen.beats):
             self._leader = self._pulse.stand(self.id)
         if rates is not None:
-            rates.turn(seen, leader=self._leader)
+            rates.turn(seen.rates, leader=self._leader if self._leader in seen.beats else None)
 
     def _sees_gone(self, where: str) -> bool:
         """Whether a process of this machine is gone, by the kernel's word.

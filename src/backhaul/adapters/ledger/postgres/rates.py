@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from backhaul.adapters.ledger.fleet.limiting import BY_HAND
 from backhaul.core.fleet.rate_shares import (
@@ -20,14 +20,13 @@ from backhaul.core.fleet.rate_shares import (
     RateReport,
     RateSeat,
     RateShare,
+    RateSplit,
     SeenRates,
     is_settling,
 )
 from backhaul.core.rate_limit import ManualLimit
 
-if TYPE_CHECKING:
-    from backhaul.adapters.ledger.postgres.pulse import Pulse, Seen
-
+Split = Callable[[str, RateSplit], bool]
 SHARED = "shared"  # a row of `byte_rates`
 _IN_FORCE = "ended_at IS NULL AND judged_at IS NULL"
 _ME = f"EXISTS (SELECT FROM members WHERE id = %(me)s AND {_IN_FORCE})"
@@ -114,6 +113,7 @@ class MemberRates:
 
     Args:
         me: Its id.
+        split: Writes a split of the rate; False: it was not this member's to do.
         seat: Holds its share for its workers.
         clock: Monotonic seconds.
 
@@ -121,9 +121,9 @@ class MemberRates:
         is_settling: A beat is wanted soon: something is to be acknowledged.
     """
 
-    def __init__(self, me: str, pulse: Pulse, seat: RateSeat, clock: Callable[[], float]) -> None:
+    def __init__(self, me: str, split: Split, seat: RateSeat, clock: Callable[[], float]) -> None:
         self._me = me
-        self._pulse = pulse
+        self._split = split
         self._reader = RateReader(seat)
         self._leader = RateLeader()
         self._clock = clock
@@ -133,16 +133,15 @@ class MemberRates:
         """For the next beat."""
         return self._reader.report(self._clock())
 
-    def turn(self, seen: Seen, *, leader: str) -> None:
+    def turn(self, rates: SeenRates, *, leader: str | None) -> None:
         """After a beat: use what was granted, and split it where that is this member's to do.
 
         Args:
-            leader: Its id, in force or not.
+            leader: Its id; None while none is in force.
 
         Raises:
             OutageError: `ledger`.
         """
-        rates = seen.rates
         if self._me not in rates.shares:
             return  # it was judged, and its reservation is over
         shares: Mapping[str, RateShare] = rates.shares
@@ -150,10 +149,10 @@ class MemberRates:
         self._follow(shares[self._me].granted, rates)
         is_first = self._me == min(one for one, share in shares.items() if not share.is_gone)
         is_waiting = False
-        if leader == self._me or (leader not in seen.beats and is_first):
+        if leader == self._me or (leader is None and is_first):
             local = datetime.now(UTC).astimezone()
             plan = self._leader.plan(rates, self._clock(), local)
-            if plan is not None and self._pulse.split(self._me, plan):
+            if plan is not None and self._split(self._me, plan):
                 self._follow(plan.granted[self._me], rates)
                 is_waiting = True
             is_waiting |= is_settling(shares.values())
