@@ -21,7 +21,7 @@ from backhaul.core.fleet.liveness import BEAT_S, DEAD_S
 from backhaul.testing.servers.errors import ServerFailed
 from testbed import PostgreSQL
 from testbed.postgres import PostgresStandby
-from tests.acceptance.installation import Running, eventually
+from tests.acceptance.installation import Ended, Running, eventually
 from tests.lost_commits import CommitProxy
 from tests.torture.rounds import DRAIN_S, POINTS, Round, name_of
 from tests.torture.servers import Servers
@@ -109,6 +109,21 @@ class Node:
     def agent(self) -> Running:
         assert self.running is not None
         return self.running
+
+    def stop(self) -> None:
+        """SIGTERM, unless it ends by itself already: it would cut its last lines and its code."""
+        if '"agent stopped"' not in self.agent.out:
+            with contextlib.suppress(ProcessLookupError):
+                self.agent.terminate()
+
+
+def was_fenced(ended: Ended) -> bool:
+    """It found that others had taken it for gone.
+
+    A SIGTERM that meets it after that ends it at once: it handles none any more.
+    """
+    is_code = ended.code in {FENCED, -signal.SIGTERM}
+    return is_code and "E_LEDGER_FENCED" in ended.err + ended.out
 
 
 class FleetRound(Round):
@@ -199,14 +214,15 @@ class FleetRound(Round):
         ended = node.agent.wait(1)
         if ended.code == -signal.SIGKILL:
             return  # by its point
-        if ended.code == FENCED and "E_LEDGER_FENCED" in ended.err + ended.out:
+        if was_fenced(ended):
             self.verdict.fenced += 1
             self.tell(f"node {node.number} was fenced")
         elif ended.code == LEDGER_AWAY and not self.has_started(node):
             if (away := f"node {node.number} found no ledger") not in self.verdict.told:
                 self.tell(away)
         else:
-            self.verdict.wrong.append(f"L1 node {node.number} ended with {str(ended)[-2500:]}")
+            wrong = f"L1 node {node.number} ended with {ended.code}: {str(ended)[-2500:]}"
+            self.verdict.wrong.append(wrong)
 
     def held(self) -> set[tuple[str, str]]:
         """Transfers that a process works on, or did when it died, and its name there."""
@@ -256,8 +272,7 @@ class FleetRound(Round):
         for node in self.nodes:
             # Before, it knows no SIGTERM.
             eventually(lambda node=node: self.has_started(node) or not node.agent.is_alive)  # type: ignore[misc]
-            with contextlib.suppress(ProcessLookupError):
-                node.agent.terminate()
+            node.stop()
         for node in self.nodes:
             if node.agent.wait().code != 0:
                 self._judge_end(node)

@@ -20,10 +20,12 @@ import pytest
 from backhaul.core.fleet import liveness
 from backhaul.testing.servers.base import HttpServer
 from tests import witness
+from tests.acceptance.installation import Ended, Running
 from tests.acceptance.proxy import Proxy
+from tests.lost_commits import CommitProxy
 from tests.torture.checker import Found, Sent, violations
 from tests.torture.faults import FAULTS, WEIGHTS
-from tests.torture.fleet import hooks
+from tests.torture.fleet import Node, hooks, was_fenced
 from tests.torture.fleet_faults import FLEET_FAULTS, FLEET_WEIGHTS
 from tests.torture.points.sitecustomize import METHODS
 from tests.torture.rounds import POINTS
@@ -87,6 +89,37 @@ def test_a_ledger_that_lost_commits_may_be_behind_and_the_data_may_not(
     assert violations(SENT, replace(behind, visible={}))
     assert violations(SENT, replace(behind, dead=[]))
     assert violations(SENT, replace(behind, has_lost_commits=False))
+
+
+@pytest.mark.parametrize(
+    ("code", "err", "is_fenced"),
+    [
+        (75, "backhaul: E_LEDGER_FENCED: others took over", True),
+        # The stop at the end of a round met it on its last way out.
+        (-signal.SIGTERM, "backhaul: E_LEDGER_FENCED: others took over", True),
+        (75, "backhaul: E_LEDGER_LOCKED: in use", False),
+        (-signal.SIGTERM, "", False),
+        (70, "backhaul: E_LEDGER_FENCED: others took over", False),
+    ],
+)
+def test_an_agent_was_fenced_if_it_says_so_and_ends_as_such(
+    code: int,
+    err: str,
+    is_fenced: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    assert was_fenced(Ended(code=code, out="", err=err, seconds=1.0)) is is_fenced
+
+
+@pytest.mark.parametrize(("out", "signals"), [("", 1), ('{"event": "agent stopped"}', 0)])
+def test_a_node_that_ends_by_itself_gets_no_signal_on_top(
+    out: str, signals: int, tmp_path: Path
+) -> None:
+    sent: list[bool] = []
+    running = SimpleNamespace(out=out, terminate=lambda: sent.append(True))
+    node = Node(number=0, way=cast("CommitProxy", None), home=tmp_path)
+    node.running = cast("Running", running)
+    node.stop()
+    assert len(sent) == signals
 
 
 def test_every_weight_of_a_fleet_is_of_a_fault() -> None:

@@ -277,7 +277,7 @@ class Member:
         return FencedOff(
             "E_LEDGER_FENCED",
             f"{self._name}: this process was silent for so long that others took over its work",
-            hint="nothing: it ends, and is to be started again, as systemd does",
+            hint="nothing: it ends, and systemd starts it again unless it was being stopped",
         )
 
     def when_fenced(self, act: Callable[[], None]) -> None:

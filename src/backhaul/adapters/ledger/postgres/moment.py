@@ -21,7 +21,9 @@ _OF_SERVER = """
        ELSE pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()) END,
   (SELECT system_identifier FROM pg_catalog.pg_control_system())"""
 # `txid_current` and not its successor, which PostgreSQL 12 has not.
-WRITER_SQL = f"SELECT pg_catalog.txid_current(), pg_catalog.pg_backend_pid(), {_OF_SERVER}"
+WRITER_SQL = f"""SELECT pg_catalog.txid_current(), pg_catalog.pg_backend_pid(), {_OF_SERVER},
+  CASE WHEN NOT pg_catalog.pg_is_in_recovery()
+       THEN pg_catalog.pg_current_wal_flush_lsn()::text END"""
 READER_SQL = f"SELECT NULL, NULL, {_OF_SERVER}"
 
 _TIMELINE_DIGITS = 8  # of the name of a file of the write-ahead log, in hexadecimal
@@ -38,20 +40,30 @@ class ServerMoment(ServerTransaction):
         timeline: Raised by each promotion; None: a standby.
         number: Of the transaction; None: it only reads.
         process: Of the server, that carries it out; None: it only reads.
+        flushed: How far the log was on disk as it began, which no crash of the server takes back;
+            None: it only reads, or a standby.
     """
 
     system: int
     timeline: int | None
     number: int | None = None
     process: int | None = None
+    flushed: str | None = None
 
     @classmethod
     def of_row(
-        cls, number: int | None, process: int | None, file: str | None, system: int
+        cls,
+        number: int | None,
+        process: int | None,
+        file: str | None,
+        system: int,
+        flushed: str | None = None,
     ) -> ServerMoment:
         """What `WRITER_SQL` or `READER_SQL` found."""
         timeline = None if file is None else int(file[:_TIMELINE_DIGITS], 16)
-        return cls(system=system, timeline=timeline, number=number, process=process)
+        return cls(
+            system=system, timeline=timeline, number=number, process=process, flushed=flushed
+        )
 
     def least_epoch(self, timelines_before: int) -> int:
         """Of a claim on this timeline: above all that were made on the timelines before it.

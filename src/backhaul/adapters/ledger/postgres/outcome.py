@@ -1,14 +1,22 @@
 """What became of a COMMIT whose answer was lost: the server is asked on a new connection.
 
-    committed, aborted       that is the answer; nothing is repeated
+    aborted                  that is the answer; nothing is repeated
+    committed                likewise, if the server has made no checkpoint since it began
     in progress and idle     the COMMIT never arrived: that session is ended, so it is aborted
     in progress and waiting  for a synchronous standby: unknown until that is back
     another timeline         promoted meanwhile: numbers of transactions mean something else there
     no server in `LOOK_S`    unknown
 
+After a crash a number may be given again: PostgreSQL recovers none of which nothing had come to its
+disk, and here all changes go there with the COMMIT. What is committed may then be the transaction
+of another, and ours lost. Each recovery from a crash ends with a checkpoint, before any client
+connects.
+
 Unknown is an outage: the attempt ends unspent, and the next one reads what the ledger has for its
 transfer. It finds there the step with its epoch, or not, and decides anew.
-Source: https://www.postgresql.org/docs/15/functions-info.html#FUNCTIONS-PG-SNAPSHOT, `txid_status`.
+Source: https://www.postgresql.org/docs/15/functions-info.html#FUNCTIONS-PG-SNAPSHOT, `txid_status`,
+and #FUNCTIONS-INFO-CONTROLDATA, `pg_control_checkpoint`. `tests/contract/test_ledger_lost_commits`
+has a server that crashes and gives a number again.
 """
 
 from __future__ import annotations
@@ -29,6 +37,9 @@ if TYPE_CHECKING:
 LOOK_S = 8.0
 AGAIN_S = 0.25
 _STATUS = text("SELECT pg_catalog.txid_status(:number)")
+_NO_CHECKPOINT_SINCE = text(
+    "SELECT checkpoint_lsn < CAST(:flushed AS pg_lsn) FROM pg_catalog.pg_control_checkpoint()"
+)
 # Of the same user, so no privilege is needed to see and to end it. `backend_xid` has 32 bits.
 _SESSION = """
     FROM pg_catalog.pg_stat_activity
@@ -47,6 +58,10 @@ def is_answer(error: Exception) -> bool:
 
 class _Unfinished(Exception):
     """The transaction is in progress."""
+
+
+class _NotToBeLearnt(Exception):
+    """What the server says of this number may be about another transaction."""
 
 
 def was_committed(
@@ -69,10 +84,9 @@ def was_committed(
         waits, why = False, "it is still in progress"
         try:
             with engine.connect() as connection, connection.begin():
-                found = _look(connection, transaction)
-            if found is not None:
-                return found
-            why = "another server answers now"
+                return _look(connection, transaction)
+        except _NotToBeLearnt as unknown:
+            why = str(unknown)
             break
         except _Unfinished as unfinished:
             waits = bool(unfinished.args[0])
@@ -102,15 +116,21 @@ def waits_for_standby(name: str) -> OutageError:
     )
 
 
-def _look(connection: Connection, transaction: ServerMoment) -> bool | None:
-    """None where this server cannot know."""
+def _look(connection: Connection, transaction: ServerMoment) -> bool:
     at = current(connection)
     if (at.system, at.timeline) != (transaction.system, transaction.timeline):
-        return None
+        raise _NotToBeLearnt("another server answers now")
     values = {"number": transaction.number, "process": transaction.process}
     status = connection.execute(_STATUS, {"number": transaction.number}).scalar()
     if status == "in progress":
         waits = connection.execute(_WAITS, values).scalar()
         connection.execute(_END_IDLE, values)
         raise _Unfinished(waits)
-    return None if status is None else status == "committed"
+    if status is None:
+        raise _NotToBeLearnt("it is too long ago")
+    if status != "committed":
+        return False
+    since = {"flushed": transaction.flushed}
+    if not connection.execute(_NO_CHECKPOINT_SINCE, since).scalar():
+        raise _NotToBeLearnt("the server made a checkpoint since, as after a crash")
+    return True
