@@ -2,7 +2,8 @@
 
 `python -m tests.reliability --torture build/torture.jsonl` takes in what a run left, and
 `--fleet build/fleet.jsonl` what some with `--fleet` did. Those add up over days: each line has the
-day and the commit of its round, and a batch is the rounds of one day and one commit.
+day and the commit of its round, and a batch is the rounds of one day and one commit. What was wrong
+in rounds of a fleet that violated something, a person writes into `data/torture_violations.json`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tests.torture.fleet_faults import FLEET_FAULTS
 
 RUNS = Path(__file__).parent / "data/torture.json"
 FLEET = Path(__file__).parent / "data/torture_fleet.json"
+VIOLATIONS = Path(__file__).parent / "data/torture_violations.json"
 KINDS = ("rounds", "struck", "killed", "violated")
 WANTED = 300  # rounds of a fleet, before the page may call them enough
 BOUNDED = 30  # rounds that struck something, before a bound of 10 % or less follows from them
@@ -129,8 +131,51 @@ def _of_a_fleet() -> list[str]:
         "|---|---|---|---|---|---|---|---|",
         *(_batch_line(one) for one in batches),
         "",
+        *_of_violations(batches),
         *_table(runs, "violated"),
     ]
+
+
+def violations() -> list[dict[str, Any]]:
+    """What is known of rounds that violated something: their batch, number, cause and mend."""
+    found: list[dict[str, Any]] = json.loads(VIOLATIONS.read_text("utf-8"))
+    return found
+
+
+def unexplained(batches: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """Rounds that violated something and of which nothing is known yet, by commit."""
+    counts = Counter[str]()
+    for one in batches:
+        counts[one["commit"]] += _total(one)["violated"]
+    for known in violations():
+        if known["commit"] in counts:
+            counts[known["commit"]] -= known["rounds"]
+    return {commit: count for commit, count in counts.items() if count}
+
+
+def _of_violations(batches: Sequence[dict[str, Any]]) -> list[str]:
+    known = [one for one in violations() if one["commit"] in {each["commit"] for each in batches}]
+    rest = unexplained(batches)
+    if not known and not rest:
+        return []
+    is_harmless = not rest and not any(one["is_data_harmed"] for one in known)
+    harm = " In none of them were data lost, partial or older than before." if is_harmless else ""
+    return [
+        "Of the rounds that violated something: what was seen, what was wrong, and the commit that",
+        f"mended it.{harm}",
+        "",
+        "| commit | fault | rounds | seen | wrong | mended by |",
+        "|---|---|---|---|---|---|",
+        *(_violation_line(one) for one in known),
+        *(f"| `{commit}` | | {n} | not explained yet | | |" for commit, n in rest.items()),
+        "",
+    ]
+
+
+def _violation_line(one: dict[str, Any]) -> str:
+    faults = ", ".join(f"`{fault}`" for fault in one["faults"])
+    cells = (f"`{one['commit']}`", faults, one["rounds"], one["what"], one["cause"])
+    return f"| {' | '.join(map(str, cells))} | `{one['mended']}` |"
 
 
 def _clean(runs: dict[str, Any]) -> int:

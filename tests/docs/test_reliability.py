@@ -129,3 +129,28 @@ def test_a_bound_counts_from_the_last_batch_that_violated_something(tmp_path: Pa
     text = fleet_text(told, *[("2026-01-02", "def", "failover", [])] * 60)
     assert "fewer than 5.0 % of such rounds (3/60) do since the last one." in text
     assert "The aim is" not in text
+
+
+def test_each_round_on_record_that_violated_something_is_explained() -> None:
+    batches = json.loads(reliability_runs.FLEET.read_text("utf-8"))["batches"]
+    assert reliability_runs.unexplained(batches) == {}
+
+
+@pytest.mark.usefixtures("nothing_on_record")
+def test_a_violation_is_explained_or_the_page_says_that_it_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, known = tmp_path / "fleet.jsonl", tmp_path / "known.json"
+    monkeypatch.setattr(reliability_runs, "VIOLATIONS", known)
+    known.write_text("[]", "utf-8")
+    text = fleet_text(told, *[("2026-01-01", "abc", "failover", ["S1"])] * 2)
+    assert "| `abc` | | 2 | not explained yet | | |" in text
+    assert "In none of them" not in text
+    one = {"commit": "abc", "faults": ["failover"], "rounds": 2, "mended": "def"}
+    for is_data_harmed in (False, True):
+        one |= {"what": "S1: lost", "cause": "the program", "is_data_harmed": is_data_harmed}
+        known.write_text(json.dumps([one]), "utf-8")
+        text = "\n".join(reliability_runs.section())
+        assert "| `abc` | `failover` | 2 | S1: lost | the program | `def` |" in text
+        assert ("In none of them were data lost" in text) is not is_data_harmed
+        assert "not explained" not in text
