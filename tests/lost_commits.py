@@ -1,15 +1,46 @@
-"""A TCP proxy before PostgreSQL or its pooler that loses a COMMIT or the answer to it."""
+"""A TCP proxy before PostgreSQL or its pooler that loses a COMMIT or the answer to it.
+
+And the death of one of the server's processes: it ends all others then, and recovers.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
+from contextlib import closing
 from enum import Enum
 
+import psycopg
+
+from backhaul.testing.servers.errors import ServerFailed
+from testbed import PostgreSQL
+from tests.acceptance.installation import eventually
 from tests.torture.tcp import TcpProxy, reset
 
 # A simple query ends so, as psycopg and PgBouncer send it: COMMIT alone, or after changes.
 COMMIT = b"COMMIT\0"
+
+
+def kill_backend(server: PostgreSQL, process: int) -> None:
+    """SIGKILL to this process of the server; until that has recovered."""
+    with closing(psycopg.connect(server.url(), password=server.password)) as another:
+        os.kill(process, signal.SIGKILL)
+        try:
+            another.execute("SELECT pg_sleep(30)")  # it ends all others when it notices
+        except psycopg.OperationalError:
+            pass
+        else:
+            raise AssertionError("the server did not notice")
+
+    def has_recovered() -> bool:
+        try:
+            return server.sql("SELECT 1") == "1"
+        except ServerFailed:
+            return False
+
+    eventually(has_recovered, within_s=30, what="the server has recovered")
 
 
 class Loss(Enum):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import psutil
 
 from tests.acceptance.installation import eventually
-from tests.lost_commits import Loss
+from tests.lost_commits import Loss, kill_backend
 from tests.torture.faults import point_of
 from tests.torture.fleet import FleetRound, Node
 from tests.torture.points.sitecustomize import AGENT
@@ -267,6 +267,28 @@ def database_restart(it: FleetRound) -> None:
         it.let_pass(away_s)
     finally:
         database.start()
+
+
+BACKENDS = """
+SELECT pid FROM pg_stat_activity
+WHERE datname = '{}' AND backend_type = 'client backend' ORDER BY pid"""
+
+
+@fault("database-backend-killed")
+def database_backend_killed(it: FleetRound) -> None:
+    """SIGKILL to one process of PostgreSQL: it ends all others, and recovers without a restart."""
+    it.start_all()
+    for _ in range(it.chance.randint(1, 3)):
+        _soon(it)
+        database = it.servers.database
+        backends = database.sql(BACKENDS.format(it.database)).split()  # those of its agents
+        it.send_more()
+        if backends:
+            kill_backend(database, int(it.chance.choice(backends)))
+            it.verdict.struck += 1
+            it.tell("backend killed")
+        it.let_pass(it.chance.choice((0.0, 1.0, 3.0)))
+    it.move()
 
 
 @fault("failover")
