@@ -117,7 +117,9 @@ def test_rounds_of_a_fleet_add_up_over_days_and_commits(tmp_path: Path) -> None:
     assert "| 2026-01-01 | `abc` | 0.2 | 2 | 2 | 2 | 2 | 1 |" in text
     assert "| 2026-01-02 | `def` | 0.2 | 2 | 2 | 2 | 2 | 0 |" in text
     assert "| `node-killed` | 3 | 3 | 3 | 1 |" in text
-    assert "No round is on record for: commit-lost, database-restart" in text
+    assert (
+        "No round is on record for: commit-lost, database-backend-killed, database-restart" in text
+    )
     assert "The aim is 300 rounds; these are fewer." in text
     assert "With 95 %" not in text, "two rounds bound nothing"
 
