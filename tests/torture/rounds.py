@@ -287,7 +287,9 @@ class Round:
                 text = path.read_text("utf-8", "replace")
                 if "Traceback" in text or '"unexpected error"' in text or "E_BUG" in text:
                     at = max(text.find("Traceback"), text.find("E_BUG"), text.find("unexpected"))
-                    self.verdict.wrong.append(f"bug in {path.name}: {text[at - 600 : at + 1200]}")
+                    self.verdict.wrong.append(
+                        f"bug in {path.name}: {text[max(0, at - 600) : at + 1200]}"
+                    )
 
     def clean_up(self) -> None:
         self.it.clean_up()

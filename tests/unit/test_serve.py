@@ -6,6 +6,8 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -17,6 +19,7 @@ from backhaul.engines.counter import Counter
 from backhaul.engines.native import Cancelled
 from backhaul.engines.pipe import Pipe
 from backhaul.engines.wire import StageMore, StageOver, Tick
+from tests.unit.receipts import STAGED
 
 PATIENCE_S = 20.0
 
@@ -42,6 +45,52 @@ def test_the_ticking_thread_ends_without_a_word_when_the_agent_is_gone() -> None
     worker.tick_for_ever()
 
     ours.close()
+
+
+class Gone:
+    """Its agent is gone: what it sends breaks its pipe."""
+
+    def __init__(self) -> None:
+        theirs, self._ours = socket.socketpair()
+        theirs.close()
+        self.worker = serve._Worker(Pipe(self._ours), cast("serve.Parts", None))
+        self.is_met = threading.Event()
+
+    def send(self, message: object) -> None:
+        try:
+            self.worker.send(cast("Any", message))
+        finally:
+            self.is_met.set()
+
+    def over(self, _staging: object, end: StageOver) -> None:
+        self.send(end)
+
+    def close(self) -> None:
+        self._ours.close()
+
+
+@pytest.mark.parametrize("is_batched", [False, True])
+def test_a_staging_call_ends_without_a_word_when_the_agent_is_gone(
+    is_batched: bool,  # noqa: FBT001 - a parameter of the test
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", words.append)
+    monkeypatch.setattr(serve, "FLUSH_OBJECTS", 1)
+    before = set(threading.enumerate())
+    stager, asking = Stager(), cast("Asking", SimpleNamespace(cancel=lambda: None))
+    stager.is_batched = is_batched
+    with closing(Gone()) as gone:
+        running = serve._Running(number=1, counter=Counter())
+        staging = serve._Staging(cast("Any", gone), cast("Any", stager), asking, 1, running)
+        staging.add(cast("Any", (lambda: STAGED,)))
+        staging.end()
+        assert gone.is_met.wait(PATIENCE_S)
+        staging._closed.put(None)  # where the call has not come to its end
+        staging._threads.shutdown()
+        for thread in set(threading.enumerate()) - before:
+            thread.join(PATIENCE_S)
+    assert not words
 
 
 class Worker:
@@ -71,6 +120,15 @@ class Stager:
 
     def stage(self, fate: Any) -> object:
         return fate()
+
+    def copy(self, fate: Any) -> object:
+        return fate
+
+    def prove(self, fates: Any) -> list[object]:
+        return [fate() for fate in fates]
+
+    def sync_directories(self) -> None:
+        pass
 
     def close(self) -> None:
         pass

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from backhaul.core.checksums import Digest
@@ -264,7 +264,8 @@ class _Staging:
         # Closed files on their way to their proof: all that are ready make the next batch, so one
         # call to the target serves many files and copying goes on meanwhile.
         self._closed: queue.SimpleQueue[Closed | None] = queue.SimpleQueue()
-        self._proving = threading.Thread(target=self._prove_all, name="prove", daemon=True)
+        proving = partial(_until_gone, self._prove_all)
+        self._proving = threading.Thread(target=proving, name="prove", daemon=True)
         self._proving.start()
         self._open = 1  # tasks under way, and one for the end of the list
         self._has_end = False
@@ -389,7 +390,8 @@ class _Staging:
             self.flush()
         if is_last:
             # From a thread of its own: this one belongs to the pool that is shut down.
-            threading.Thread(target=self._finish, name="finish").start()
+            finishing = partial(_until_gone, self._finish)
+            threading.Thread(target=finishing, name="finish").start()
 
     def _finish(self) -> None:
         error = self._error
@@ -411,6 +413,12 @@ class _Staging:
             activity=self.running.activity,
         )
         self._worker.over(self, end)
+
+
+def _until_gone(work: Callable[[], None]) -> None:
+    """In a thread of its own, which ends without a word where what it sends meets no agent."""
+    with contextlib.suppress(OSError):  # the main thread sees the same and ends the process
+        work()
 
 
 @contextmanager
