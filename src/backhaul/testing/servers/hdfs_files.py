@@ -26,6 +26,9 @@ log4j.appender.console.layout.ConversionPattern=%d{ISO8601} %p %c{2}: %m%n
 log4j.logger.org.apache.hadoop.util.NativeCodeLoader=ERROR
 """
 
+# Seconds for which a JMX page shows the same figures; Hadoop's default is ten.
+METRICS = "*.period=1\n"
+
 _SHIM = """\
 #!/bin/sh
 # hadoop and hdfs (one file, two names) for the test bed: a command word becomes a Java class.
@@ -166,6 +169,7 @@ def write(
     hdfs = {**site(ports, directory), **extra}
     (conf / "hdfs-site.xml").write_text(site_xml(hdfs), encoding="utf-8")
     (conf / "log4j.properties").write_text(LOG4J, encoding="utf-8")
+    (conf / "hadoop-metrics2.properties").write_text(METRICS, encoding="utf-8")
     shim = _SHIM.format(
         conf=shlex.quote(str(conf)),
         lib=shlex.quote(str(lib)),
