@@ -9,12 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.claims import claims
 from benchmarks.copies import huge, large, medium, mixed, small, small_many
 from benchmarks.dashboard import dashboard
 from benchmarks.distcp import distcp, distcp_small
 from benchmarks.gets import gets
 from benchmarks.idle import idle
 from benchmarks.latency import latency
+from benchmarks.ledgers import ledgers
 from benchmarks.messages import events, messages
 from benchmarks.outbox import outbox
 from benchmarks.parsing import parsing
@@ -37,6 +39,8 @@ SHAPES = {
     "mixed": mixed,
     "messages": messages,
     "events": events,
+    "ledgers": ledgers,
+    "claims": claims,
     "latency": latency,
     "outbox": outbox,
     "stored": stored,
@@ -71,7 +75,7 @@ def main(arguments: list[str]) -> int:
         type=Path,
         metavar="DIR",
         help="against the Backhaul of this checkout, in turn with ours, instead of other programs: "
-        "messages, events, small, medium, large, huge, mixed and start",
+        "messages, events, ledgers, claims, small, medium, large, huge, mixed and start",
     )
     given = parser.parse_args(arguments)
     needs_yarn = given.yarn or ON_YARN & set(given.only or ())

@@ -28,20 +28,24 @@ def running_agent(
     environment: Mapping[str, str],
     *,
     name: str,
+    ledger: str | None = None,
     options: Sequence[str] = (),
     ends_by: Sequence[signal.Signals] = (signal.SIGTERM,),
 ) -> Iterator[psutil.Process]:
     """One that has started and polls this queue, until the block ends.
 
     Args:
-        name: Of its log and its ledger.
+        name: Of its log and, unless `ledger` says where it is, of its ledger.
         options: Of `backhaul run`, besides the ledger.
         ends_by: Sent one after the other at the end.
     """
     log_path = servers.directory / f"{name}.log"
     with log_path.open("w") as log:
         process = subprocess.Popen(
-            [*BACKHAUL, "run", queue, REGION, *options, "--ledger", servers.ledger(name)],
+            [
+                *(*BACKHAUL, "run", queue, REGION, *options),
+                *("--ledger", ledger or servers.ledger(name)),
+            ],
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -1,4 +1,4 @@
-"""A ledger as it is after three months: 1,000,000 transfers of ten objects each.
+"""A ledger as it is after three months: 1,000,000 transfers of ten objects each, unless told else.
 
 Made by statements on the file itself, in some minutes, and kept in a directory for some hours: its
 newest rows are of the time when it was made, and a front page looks at the last day. What is in it
@@ -49,12 +49,12 @@ _COLUMNS = (
     *("held_since", "has_letter", "first_seen_at", "started_at", "updated_at", "finished_at"),
     "duration_us",
 )
-_OBJECTS = f"""
+_OBJECTS = """
     INSERT INTO objects (transfer_id, seq, bucket, key, etag, size_bytes, last_modified, relative,
         epoch, crc32c, proof, algorithm, checksum, checksum_type, target_algorithm, target_checksum,
         asked, note, bytes_read, proven_at)
     WITH RECURSIVE seqs(seq) AS (SELECT 0 UNION ALL SELECT seq + 1 FROM seqs
-        WHERE seq < {OBJECTS_EACH - 1})
+        WHERE seq < {last})
     SELECT t.id, s.seq, 'acme-raw', substr(t.source, 15) || 'part-0000' || s.seq || '.parquet',
         '0123456789abcdef0123456789abcdef', 10485760, t.first_seen_at - 60000000,
         'part-0000' || s.seq || '.parquet', t.epoch,
@@ -63,7 +63,7 @@ _OBJECTS = f"""
         printf('%08x', (t.first_seen_at / 1000 + s.seq) % 4294967296),
         'datanode', '', 10485760, t.updated_at
     FROM transfers t CROSS JOIN seqs s WHERE t.state IN ('done', 'superseded')
-"""  # noqa: S608 - a number of ours
+"""
 _PUBLISHED = """
     INSERT INTO published (uri, transfer_id, bucket, key, etag, size_bytes, last_modified, crc32c,
         modified_ms)
@@ -88,7 +88,7 @@ _JOURNAL = """
 _SEALS = """
     INSERT INTO seals (transfer_id, line, seal)
     SELECT id, json_object('transfer', id, 'source', source, 'destination', destination,
-        'state', state, 'publish', 'tree', 'objects', 10, 'bytes', bytes_planned,
+        'state', state, 'publish', 'tree', 'objects', objects_planned, 'bytes', bytes_planned,
         'manifest', lower(hex(zeroblob(32))), 'previous', lower(hex(zeroblob(32))),
         'finished_at', finished_at), printf('%064x', finished_at)
     FROM transfers WHERE state IN ('done', 'superseded') ORDER BY finished_at
@@ -103,11 +103,16 @@ _ACTIVITY = """
 """
 
 
-def big_ledger(directory: Path, transfers: int) -> Path:
-    """The file, made anew where the one that is there is too old, or of another schema."""
+def big_ledger(directory: Path, transfers: int, *, objects: int = OBJECTS_EACH) -> Path:
+    """The file, made anew where the one that is there is too old, or of another schema.
+
+    Args:
+        objects: Of each transfer.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    about, path = directory / f"{transfers}.json", directory / f"{transfers}.db"
-    wanted = {"schema": _schema(directory), "transfers": transfers}
+    name = f"{transfers}x{objects}"
+    about, path = directory / f"{name}.json", directory / f"{name}.db"
+    wanted = {"schema": _schema(directory), "transfers": transfers, "objects": objects}
     if about.exists() and path.exists():
         known = json.loads(about.read_text("utf-8"))
         made_at = datetime.fromisoformat(known.pop("made_at"))
@@ -116,7 +121,7 @@ def big_ledger(directory: Path, transfers: int) -> Path:
     path.unlink(missing_ok=True)
     began_s = time.monotonic()
     made_at = datetime.now(UTC)
-    _make(path, transfers, made_at)
+    _make(path, transfers, objects, made_at)
     about.write_text(json.dumps({**wanted, "made_at": made_at.isoformat()}), "utf-8")
     size_gb = path.stat().st_size / 1e9
     tell(f"made {path}: {size_gb:.1f} GB in {time.monotonic() - began_s:.0f} s")
@@ -133,7 +138,7 @@ def _schema(directory: Path) -> str:
     return json.dumps(rows)
 
 
-def _make(path: Path, transfers: int, now: datetime) -> None:
+def _make(path: Path, transfers: int, objects: int, now: datetime) -> None:
     open_ledger(path, create=True).close()
     now_us = int(now.timestamp() * _S)
     days_us = timedelta(days=1) // timedelta(microseconds=1)
@@ -143,10 +148,10 @@ def _make(path: Path, transfers: int, now: datetime) -> None:
         connection.execute("BEGIN")
         insert = f"INSERT INTO transfers ({', '.join(_COLUMNS)}) VALUES"
         marks = ", ".join("?" * len(_COLUMNS))
-        connection.executemany(f"{insert} ({marks})", _transfers(transfers, now_us))
+        connection.executemany(f"{insert} ({marks})", _transfers(transfers, objects, now_us))
         tell(f"{transfers:,} transfers")
         for what, statement in (
-            ("objects", _OBJECTS),
+            ("objects", _OBJECTS.format(last=objects - 1)),
             ("journal", _JOURNAL),
             ("published files", _PUBLISHED),
             ("destinations", _DESTINATIONS),
@@ -162,7 +167,7 @@ def _make(path: Path, transfers: int, now: datetime) -> None:
         connection.execute("COMMIT")
 
 
-def _transfers(count: int, now_us: int) -> Iterator[tuple[Any, ...]]:
+def _transfers(count: int, objects: int, now_us: int) -> Iterator[tuple[Any, ...]]:
     """Oldest first, evenly over the time, the last a moment ago."""
     step_us = timedelta(days=DAYS) // timedelta(microseconds=count)
     for number in range(count):
@@ -203,10 +208,10 @@ def _transfers(count: int, now_us: int) -> Iterator[tuple[Any, ...]]:
             None if is_dead else 1,
             int(not is_dead),
             0,
-            0 if is_dead else OBJECTS_EACH,
-            0 if is_dead else OBJECTS_EACH * 10_485_760,
+            0 if is_dead else objects,
+            0 if is_dead else objects * 10_485_760,
             0,
-            None if is_dead or is_open else OBJECTS_EACH * 10_485_760,
+            None if is_dead or is_open else objects * 10_485_760,
             None if is_dead or is_open else "tree",
             "native",
             "less than distcp.auto_min_bytes",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import time
+from itertools import product
 from typing import TYPE_CHECKING
 
 from backhaul.testing.servers.clients import sqs_client
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 AT_MOST_PERCENT = 0.5
 AT_MOST_MB = 120
+AT_MOST_AFTER_WORK_MB = 150  # when its idle workers have ended
+_ON_SERVER = ", PostgreSQL"
+_WORKED = "its idle workers ended"
 AT_MOST_HELP_S = 0.3
 HELPS = 5
 _SETTLE_S = 3.0
@@ -38,26 +42,28 @@ def idle(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
     environment["BACKHAUL_AGENT__WORKER_IDLE_S"] = str(2 * (_SETTLE_S + sizes.idle_s))
     found: dict[str, list[float]] = {}
     helps: list[float] = []
-    for turn in range(rounds):
+    for turn, on in product(range(rounds), ("", _ON_SERVER)):
+        name = f"idle-{turn}{'-server' if on else ''}"
         helps += [measured([*BACKHAUL, "--help"], environment).cpu_s for _ in range(HELPS)]
         with running_agent(
             servers,
             "idle",
             environment,
-            name=f"idle-{turn}",
+            name=name,
+            ledger=servers.new_database(name, environment) if on else None,
             options=["--allow-any"],
             ends_by=[signal.SIGINT, signal.SIGINT],
         ) as agent:
-            _watch(agent, sizes.idle_s, "as it started", found)
-            for name in names:
+            _watch(agent, sizes.idle_s, f"as it started{on}", found)
+            for one in names:
                 sqs.send_message(
                     QueueUrl=url,
-                    MessageBody=f"s3://{BUCKET}/idle/{name},{servers.hdfs.uri}/bench/idle-{turn}/{name}",
+                    MessageBody=f"s3://{BUCKET}/idle/{one},{servers.hdfs.uri}/bench/{name}/{one}",
                 )
             _wait_until_empty(sqs, url)
-            _watch(agent, sizes.idle_s, "after work", found)
+            _watch(agent, sizes.idle_s, f"after work{on}", found)
             _wait_for_idle_workers(agent)
-            _watch(agent, sizes.idle_s, "its idle workers ended", found)
+            _watch(agent, sizes.idle_s, f"{_WORKED}{on}", found)
         told = ", ".join(f"{name} {values[-1]:.2f}" for name, values in found.items())
         tell(f"idle round {turn + 1}: {told}; help {helps[-1]:.2f} s")
     return [
@@ -84,7 +90,9 @@ def idle(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
 def _target(what: str) -> float | None:
     if "core" in what:
         return AT_MOST_PERCENT
-    return AT_MOST_MB if what.startswith("agent,") else None
+    if what.startswith("agent,") and _ON_SERVER not in what:
+        return AT_MOST_MB
+    return AT_MOST_AFTER_WORK_MB if _WORKED in what else None
 
 
 def _watch(agent: psutil.Process, seconds: float, when: str, found: dict[str, list[float]]) -> None:
@@ -95,12 +103,14 @@ def _watch(agent: psutil.Process, seconds: float, when: str, found: dict[str, li
     time.sleep(seconds)
     used = [cpu_s(one) - was for one, was in zip(family, before, strict=True)]
     memory = [one.memory_info().rss / MB for one in family]
+    proportional = sum(one.memory_full_info().pss for one in family) / MB
     workers = "agent and workers"
     for what, value in (
         (f"agent, share of a core, {when}", 100 * used[0] / seconds),
         (f"{workers}, share of a core, {when}", 100 * sum(used) / seconds),
         (f"agent, resident, {when}", memory[0]),
         (f"{workers} ({len(family) - 1}), resident, {when}", sum(memory)),
+        (f"{workers}, shared pages counted once (PSS), {when}", proportional),
     ):
         found.setdefault(what, []).append(value)
 

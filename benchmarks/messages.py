@@ -40,7 +40,7 @@ event_destination = "file://{target}/"
 
 def messages(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
     """The agent in a drain against a plain boto3 loop: receive, get, write, fsync, delete."""
-    return _compare(servers, sizes, rounds, "messages", _requests)
+    return _compare(servers, sizes, rounds, "messages", requests)
 
 
 def events(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
@@ -52,8 +52,12 @@ Bodies = Callable[[Servers, list[str], Path], dict[str, str]]
 
 
 @dataclass(kw_only=True)
-class _Drains:
-    """Of one program, a value for each round."""
+class Drains:
+    """Of one program, a value for each round.
+
+    Attributes:
+        cpu_ms: Of the agent without its workers, for a message.
+    """
 
     per_s: list[float] = field(default_factory=list)
     cpu_ms: list[float] = field(default_factory=list)
@@ -68,31 +72,31 @@ def _compare(
     sqs = sqs_client(servers.sqs)
     url = sqs.create_queue(QueueName=shape, Attributes={"VisibilityTimeout": "600"})["QueueUrl"]
     programs = {"backhaul": BACKHAUL, **({BEFORE: servers.before} if servers.before else {})}
-    drains = {name: _Drains() for name in programs}
+    drains = {name: Drains() for name in programs}
     loop: list[float] = []
     for turn in range(rounds):
         target = servers.directory / f"{shape}-{turn}"
-        environment = _environment(servers, target)
+        settings = environment(servers, target)
         # Whoever comes second finds warmer servers: each is it in every second round.
         for name in sorted(programs, reverse=turn % 2 == 1):
-            _send(sqs, url, bodies(servers, sorted(sums), target), target)
+            send(sqs, url, bodies(servers, sorted(sums), target), target)
             run = f"{shape}-{name.replace(' ', '-')}-{turn}"
-            _drain(servers, environment, shape, run, len(sums), programs[name], drains[name])
-            _check(target, sums, sqs, url)
+            drain(servers, settings, shape, run, len(sums), programs[name], drains[name])
+            check(target, sums, sqs, url)
             tell(
                 f"{shape} round {turn + 1}: {name} {drains[name].per_s[-1]:.0f}/s, "
                 f"{drains[name].cpu_ms[-1]:.1f} ms of CPU a message"
             )
-        if bodies is _requests:
-            _send(sqs, url, bodies(servers, sorted(sums), target), target)
-            found = servers.answer(["benchmarks.plain_loop", url], environment)
+        if bodies is requests:
+            send(sqs, url, bodies(servers, sorted(sums), target), target)
+            found = servers.answer(["benchmarks.plain_loop", url], settings)
             loop.append(len(sums) / float(found["seconds"]))
-            _check(target, sums, sqs, url)
+            check(target, sums, sqs, url)
             tell(f"{shape} round {turn + 1}: plain loop {loop[-1]:.0f}/s")
     return _figures(shape, drains, loop)
 
 
-def _environment(servers: Servers, target: Path) -> dict[str, str]:
+def environment(servers: Servers, target: Path) -> dict[str, str]:
     """With a route for events into `target`; requests are allowed anything."""
     config = servers.directory / "messages.toml"
     config.write_text(_ROUTE.format(bucket=BUCKET, target=target), "utf-8")
@@ -103,7 +107,7 @@ def _environment(servers: Servers, target: Path) -> dict[str, str]:
     }
 
 
-def _figures(shape: str, drains: dict[str, _Drains], loop: list[float]) -> list[Figure]:
+def _figures(shape: str, drains: dict[str, Drains], loop: list[float]) -> list[Figure]:
     found = []
     for name, of in drains.items():
         is_ours = name == "backhaul"
@@ -144,7 +148,8 @@ def _figures(shape: str, drains: dict[str, _Drains], loop: list[float]) -> list[
     return found
 
 
-def _requests(servers: Servers, names: list[str], target: Path) -> dict[str, str]:
+def requests(servers: Servers, names: list[str], target: Path) -> dict[str, str]:
+    """A body for each object, by its name."""
     del servers
     return {name: f"s3://{BUCKET}/messages/{name},file://{target}" for name in names}
 
@@ -176,7 +181,8 @@ def _events(servers: Servers, names: list[str], target: Path) -> dict[str, str]:
     return found
 
 
-def _send(sqs: SQSClient, url: str, bodies: dict[str, str], target: Path) -> None:
+def send(sqs: SQSClient, url: str, bodies: dict[str, str], target: Path) -> None:
+    """All of them, after the target has been emptied."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     names = list(bodies)
@@ -189,7 +195,7 @@ def _send(sqs: SQSClient, url: str, bodies: dict[str, str], target: Path) -> Non
         )
 
 
-def _check(target: Path, sums: dict[str, bytes], sqs: SQSClient, url: str) -> None:
+def check(target: Path, sums: dict[str, bytes], sqs: SQSClient, url: str) -> None:
     """Every file with its source's bytes, nothing else, and no message left."""
     found = {
         path.name: hashlib.sha256(path.read_bytes()).digest()
@@ -204,27 +210,32 @@ def _check(target: Path, sums: dict[str, bytes], sqs: SQSClient, url: str) -> No
     assert set(left.values()) == {"0"}, f"messages are left: {left}"
 
 
-def _drain(
+def drain(
     servers: Servers,
-    environment: dict[str, str],
+    settings: dict[str, str],
     queue: str,
     name: str,
     count: int,
     program: Sequence[str],
-    found: _Drains,
+    found: Drains,
+    ledger: str | None = None,
 ) -> None:
     """Add a round: from the first receipt to the last end, and the peak memory of all processes.
 
     Each end that is logged is followed by its delete; the caller looks that none is left.
+
+    Args:
+        settings: What `environment` makes.
+        name: Of the log and, unless `ledger` says where it is, of the ledger.
     """
     log_path = servers.directory / f"{name}.log"
     with log_path.open("w") as log:
         process = subprocess.Popen(
             [
                 *(*program, "run", queue, REGION, "--drain"),
-                *("--allow-any", "--ledger", servers.ledger(name)),
+                *("--allow-any", "--ledger", ledger or servers.ledger(name)),
             ],
-            env=environment,
+            env=settings,
             stdout=log,
             stderr=subprocess.STDOUT,
         )

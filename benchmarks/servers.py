@@ -23,6 +23,7 @@ from hdfs_native import Client
 import backhaul
 from backhaul.testing.servers import Hdfs
 from backhaul.testing.servers.clients import environment, s3_client
+from backhaul.testing.servers.postgres import PostgreSQL
 from testbed import ElasticMQ, S3Proxy
 from testbed.yarn import Yarn
 
@@ -55,6 +56,9 @@ class Sizes:
     replied_steadily: int = 150
     replied_at_once: int = 200
     ledger_transfers: int = 1_000_000
+    ledger_messages: int = 300
+    claims: int = 400
+    claimed_before: int = 100_600  # of which 100,000 and some have a destination
     reconciled: tuple[int, ...] = (1_000_000, 10_000_000)
     reconciled_files: int = 200_000
 
@@ -75,6 +79,9 @@ QUICK = Sizes(
     replied_steadily=30,
     replied_at_once=50,
     ledger_transfers=50_000,
+    ledger_messages=60,
+    claims=100,
+    claimed_before=10_060,
     reconciled=(100_000, 1_000_000),
     reconciled_files=5_000,
 )
@@ -112,6 +119,11 @@ class Servers:
     @property
     def sqs(self) -> ElasticMQ:
         server: ElasticMQ = self._server("elasticmq", ElasticMQ)
+        return server
+
+    @property
+    def postgresql(self) -> PostgreSQL:
+        server: PostgreSQL = self._server("postgresql", PostgreSQL)
         return server
 
     @property
@@ -273,6 +285,15 @@ class Servers:
         """Path of the ledger of this name."""
         return str(self.directory / f"{name}.db")
 
+    def new_database(self, name: str, settings: dict[str, str]) -> str:
+        """Address of a ledger on PostgreSQL that nothing is in yet.
+
+        Args:
+            settings: Gets where its password is.
+        """
+        settings["PGPASSFILE"] = str(self.postgresql.pass_file)
+        return self.postgresql.create_database(name)
+
     def timed(self, arguments: list[str], environment: dict[str, str]) -> float:
         """Run to its end; seconds from start to exit.
 
@@ -302,14 +323,19 @@ class Servers:
         began, ended = (datetime.fromisoformat(row[name]) for name in _SPAN)
         return (ended - began).total_seconds()
 
-    def answer(self, arguments: list[str], environment: dict[str, str]) -> dict[str, Any]:
+    def answer(
+        self, arguments: list[str], environment: dict[str, str], python: str = sys.executable
+    ) -> dict[str, Any]:
         """Run a module of this package that prints JSON.
+
+        Args:
+            python: Of another checkout of Backhaul, as `command_of` has it.
 
         Raises:
             CalledProcessError: It failed.
         """
         done = subprocess.run(
-            [sys.executable, "-m", *arguments],
+            [python, "-m", *arguments],
             env=environment,
             stdout=subprocess.PIPE,
             text=True,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -31,6 +32,21 @@ def figure(*values: float, at_least: float | None = None, at_most: float | None 
 
 def test_ratios_pair_values_of_the_same_round() -> None:
     assert paired([4.0, 9.0], [5.0, 10.0]) == (0.8, 0.9)
+
+
+def test_claims_are_made_in_new_and_in_known_destinations(tmp_path: Path) -> None:
+    known, ledger = tmp_path / "known", tmp_path / "ledger.db"
+    known.write_text("hdfs://nameservice/landing/one\nhdfs://nameservice/landing/two\n", "utf-8")
+    command = ["-m", "benchmarks.claim_once", str(ledger), "6", "2", str(known)]
+    done = subprocess.run([sys.executable, *command], check=True, capture_output=True)
+    assert set(json.loads(done.stdout)) == {"claims_per_s", "transfers_per_s", "cpu_ms"}
+    with closing(sqlite3.connect(ledger)) as connection:
+        rows = connection.execute("SELECT uri, owner_transfer FROM destinations").fetchall()
+        states = connection.execute("SELECT DISTINCT state FROM transfers").fetchall()
+    assert {"hdfs://nameservice/landing/one", "hdfs://nameservice/landing/two"} < dict(rows).keys()
+    assert len(rows) == 2 * 4 + 6 + 6, "none twice: to warm up, whole, and to be claimed at once"
+    assert not any(dict(rows).values())
+    assert states == [("done",)]
 
 
 def test_rounds_that_do_not_match_are_refused() -> None:
