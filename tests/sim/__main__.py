@@ -3,6 +3,7 @@
 python -m tests.sim --seeds 100000        the run of a release
 python -m tests.sim --seed 4031           one schedule, with its story
 python -m tests.sim --fleet --seeds 20000 of agents that judge each other by their own clocks
+python -m tests.sim --failover --seeds 20000   of those whose ledger loses its last commits
 python -m tests.sim --points              every crash point
 python -m tests.sim --mutants             every rule removed, hunting where its seed is blind
 python -m tests.sim --machine 5000        lists of steps, new ones each time; the shortest bad one
@@ -21,7 +22,7 @@ from multiprocessing import get_context
 from tests.sim.crash_points import points
 from tests.sim.ghost import Violation
 from tests.sim.mutants import MUTANTS
-from tests.sim.shape import Shape, fleet_of, shape_of
+from tests.sim.shape import Shape, failover_of, fleet_of, shape_of
 from tests.sim.world import Sim
 
 CHUNK = 500
@@ -51,7 +52,8 @@ def _chunk(shape_of: ShapeOf, bounds: tuple[int, int]) -> list[tuple[int, str]]:
 
 
 def _command(shape_of: ShapeOf, seed: int) -> str:
-    return f"./dev prove {'--fleet ' * (shape_of is fleet_of)}--seed {seed}"
+    of = {fleet_of: "--fleet ", failover_of: "--failover "}
+    return f"./dev prove {of.get(shape_of, '')}--seed {seed}"
 
 
 def _tell(shape_of: ShapeOf, progress: str, found: list[tuple[int, str]]) -> None:
@@ -153,11 +155,12 @@ def main() -> int:
     parser.add_argument("--start", type=int, default=0, help="the first of them (0)")
     parser.add_argument("--processes", type=int, default=2, help="at once (2)")
     parser.add_argument("--fleet", action="store_true", help="of agents that judge each other")
+    parser.add_argument("--failover", action="store_true", help="of a ledger that fails over")
     parser.add_argument("--points", action="store_true", help="every crash point instead")
     parser.add_argument("--mutants", action="store_true", help="every removed rule instead")
     parser.add_argument("--machine", type=int, metavar="N", help="so many lists of steps instead")
     chosen = parser.parse_args()
-    shape_of_each = fleet_of if chosen.fleet else shape_of
+    shape_of_each = fleet_of if chosen.fleet else failover_of if chosen.failover else shape_of
     if chosen.seed is not None:
         return one(chosen.seed, shape_of_each)
     if chosen.points:

@@ -33,6 +33,7 @@ from tests.sim.shape import AHEAD_S, LATE_S
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from tests.sim.failover import Server
     from tests.sim.world import Running, Sim, SimQueue
 
 FAR = 1000.0  # two monotonic clocks differ by weeks
@@ -108,16 +109,20 @@ class Members:
     judgements: list[str] = field(default_factory=list)
     away_s: list[tuple[float, float]] = field(default_factory=list)
 
+    def copied(self) -> Members:
+        """As a standby has them; what only the checker knows is one for all."""
+        return replace(self, rows={me: replace(row) for me, row in self.rows.items()})
+
     def in_force(self) -> dict[str, MemberRow]:
         return {me: row for me, row in self.rows.items() if row.is_in_force}
 
     def silent_s(self, row: MemberRow, now_s: float) -> float:
-        """For how long it has not beaten while the ledger was there."""
+        """For how long it has not beaten while the ledger was there; a beat that is lost is one."""
+        beat_s = max(row.beat_s, row.process.beat_s)
         away_s = sum(
-            max(0.0, min(until_s, now_s) - max(from_s, row.beat_s))
-            for from_s, until_s in self.away_s
+            max(0.0, min(until_s, now_s) - max(from_s, beat_s)) for from_s, until_s in self.away_s
         )
-        return now_s - row.beat_s - away_s
+        return now_s - beat_s - away_s
 
 
 class SimPulse:
@@ -127,12 +132,16 @@ class SimPulse:
         self._sim = sim
         self._process = process
         self._clock = clock
-        self._members = sim.members
+        self._alone = partial(sim.servers.alone, process)
+
+    @property
+    def _members(self) -> Members:
+        return self._sim.members
 
     def join(self, me: str, kind: str, host: str, process: str, version: str) -> None:
         del kind, host, version
-        with self._sim.faults.call("member.join", outage):
-            self._members.rows[me] = MemberRow(
+        with self._alone("member.join") as server:
+            server.members.rows[me] = MemberRow(
                 process=self._process,
                 where=process,
                 shows_at=self._clock.now(),
@@ -140,27 +149,33 @@ class SimPulse:
             )
 
     def beat(self, me: str) -> Seen:
-        with self._sim.faults.call("member.beat", outage):
-            row = self._members.rows[me]
-            if row.is_in_force:
+        with self._alone("member.beat") as server:
+            members = server.members
+            row = members.rows.get(me)
+            if row is not None and row.is_in_force:
                 row.beats += 1
-                row.shows_at, row.beat_s = self._clock.now(), self._sim.clock.now_s
-            found = self._members.in_force()
+                row.shows_at = self._clock.now()
+                row.beat_s = self._process.beat_s = self._sim.clock.now_s
+            found = members.in_force()
             seen = Seen(
                 beats={peer: one.beats for peer, one in found.items()},
                 processes={peer: one.where for peer, one in found.items()},
-                leader=self._members.leader,
+                leader=members.leader,
             )
         self._sim.answer_late(self._process)
         return seen
 
     def judge(self, me: str, peer: str, beats: int) -> None:
-        with self._sim.faults.call("member.judge", outage):
-            row, judge = self._members.rows[peer], self._members.rows[me]
+        with self._alone("member.judge") as server:
+            members = server.members
+            row, judge = members.rows.get(peer), members.rows.get(me)
+            if row is None or judge is None:
+                return
             if row.is_in_force and row.beats == beats and judge.is_in_force:
-                self._check(peer, row)
+                if members is self._members:
+                    self._check(peer, row)
                 row.is_judged = True
-                self._members.judgements.append(peer)
+                members.judgements.append(peer)
                 self._sim.tell(f"{self._process.name} judges {row.process.name} dead")
 
     def _check(self, peer: str, row: MemberRow) -> None:
@@ -177,15 +192,17 @@ class SimPulse:
             ghost.broken(f"D2 {peer} is judged dead after a silence of {silent_s:.1f} s")
 
     def stand(self, me: str) -> str:
-        with self._sim.faults.call("member.stand", outage):
-            found = self._members.in_force()
-            if me in found and self._members.leader not in found:
-                self._members.leader = me
-            return self._members.leader
+        with self._alone("member.stand") as server:
+            members = server.members
+            found = members.in_force()
+            if me in found and members.leader not in found:
+                members.leader = me
+            return members.leader
 
     def leave(self, me: str) -> None:
-        with self._sim.faults.call("member.leave", outage):
-            self._members.rows[me].has_ended = True
+        with self._alone("member.leave") as server:
+            if me in server.members.rows:
+                server.members.rows[me].has_ended = True
 
     def close(self) -> None:
         """There is no connection."""
@@ -210,16 +227,24 @@ class _Connection:
 
     Args:
         on_the_way: Called before the statement is at the server; its process may be suspended.
+
+    Attributes:
+        server: That the transaction is on.
     """
 
-    def __init__(self, members: Members, on_the_way: Callable[[], None]) -> None:
-        self._members = members
+    def __init__(self, sim: Sim, process: Running, on_the_way: Callable[[], None]) -> None:
+        self._sim = sim
+        self._process = process
         self._on_the_way = on_the_way
+        self.server = sim.servers.primary
         self.info: dict[str, object] = {}
 
     def exec_driver_sql(self, _sql: str) -> _Looked:
         self._on_the_way()
-        return _Looked([(me, row.where) for me, row in self._members.in_force().items()])
+        self.server = self._sim.servers.begin(self._process)
+        self._sim.servers.check(self._process, self.server)
+        in_force = self.server.members.in_force()
+        return _Looked([(me, row.where) for me, row in in_force.items()])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,8 +278,11 @@ def check_begin(sim: Sim, process: Running, name: str) -> None:
         sim.ghost.broken(f"D4 {process.name} was judged dead, and begins {name}")
 
 
-def lock(sim: Sim, process: Running, name: str) -> None:
-    """As each transaction of a session does first; then D3.
+def lock(sim: Sim, process: Running, name: str) -> Server:
+    """As each transaction of a session does first; then D3 and D5.
+
+    Returns:
+        The server that it is on.
 
     Raises:
         OutageError: `ledger`.
@@ -263,13 +291,19 @@ def lock(sim: Sim, process: Running, name: str) -> None:
     member = process.member
     assert member is not None
     on_the_way = partial(sim.freeze_on_the_way, process)
-    member.check(cast("Connection", _Connection(sim.members, on_the_way)))
-    if _is_judged(sim, process):
+    connection = _Connection(sim, process, on_the_way)
+    member.check(cast("Connection", connection))
+    row = connection.server.members.rows.get(member.id)
+    if row is None:
+        sim.ghost.broken(f"D5 {process.name} is not in the ledger, and its {name} is committed")
+    elif row.is_judged:
         sim.ghost.broken(f"D3 {process.name} was judged dead, and its {name} is committed")
+    return connection.server
 
 
 def _is_judged(sim: Sim, process: Running) -> bool:
-    return process.member is not None and sim.members.rows[process.member.id].is_judged
+    row = None if process.member is None else sim.members.rows.get(process.member.id)
+    return row is not None and row.is_judged
 
 
 def late_s(chance: random.Random) -> float:

@@ -14,8 +14,10 @@ P1  no attempt of a paused route begins once that is known
 B1  no more leaves S3 in a day than its budget, but to finish what was published in part
 B2  what a budget holds spends no attempt
 F1  on a FIFO queue nothing of a group is staged before what was sent earlier has ended
+G1  no epoch is given twice at a destination, by agents that share a ledger
 M1  what is done has the completion marker that its route wants
 M2  what is done has beside its data the evidence that was sealed, where its route wants it
+D1  to D5, G2 and G3: of agents that share a ledger: `tests.sim.fleet`, `tests.sim.failover`
 L1  every message ends          L2  a dead letter has its code
 L3  nothing of staging is left  L4  a held transfer asks again within a minute
 """
@@ -24,7 +26,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from backhaul.core.model import TransferState
+from backhaul.core.model import Location, TransferState
 from backhaul.core.ports import DeadLetterReason
 from backhaul.testing.fakes.memory_file import MemoryTransfer
 
@@ -74,6 +76,7 @@ class Ghost:
     fenced: dict[str, int] = field(default_factory=dict)
     dead: dict[str, DeadLetterReason] = field(default_factory=dict)
     most_attempts: int = 5
+    epochs: set[tuple[Location | None, int | None]] = field(default_factory=set)
     gets: int = 0
     violations: list[str] = field(default_factory=list)
 
@@ -127,6 +130,13 @@ class Ghost:
                 self.broken(f"S2 {marker} stands and {missing} do not")
 
     # ------------------------------------------------------------ the ledger
+
+    def claimed(self, row: MemoryTransfer) -> None:
+        """G1: whatever servers the ledger is on, one after the other."""
+        of = (row.canonical, row.epoch)
+        if of in self.epochs:
+            self.broken(f"G1 epoch {row.epoch} of {row.canonical} is given twice")
+        self.epochs.add(of)
 
     def moved(self, row: MemoryTransfer, before: TransferState, after: TransferState) -> None:
         if before.is_final and after is not before:

@@ -46,6 +46,8 @@ class Shape:
         denied_s: Between these times, from the start, the last queue refuses every call.
         clocks: For each agent by how much its wall clock is ahead, in seconds, and its rate; then
             agents are members of their ledger and judge each other. Empty: they know who is alive.
+        is_split: An old primary answers those, too, that have not seen the newer one. Then what is
+            promised is what holds for agents with a ledger each.
     """
 
     agents: int = 1
@@ -84,10 +86,16 @@ class Shape:
     queues: int = 1
     denied_s: tuple[float, float] = (0.0, 0.0)
     clocks: tuple[tuple[float, float], ...] = ()
+    is_split: bool = False
 
     @property
     def is_fleet(self) -> bool:
         return bool(self.clocks)
+
+    @property
+    def fails_over(self) -> bool:
+        """Its ledger has a standby, which may lack commits when it is promoted."""
+        return not self.kinds.isdisjoint(FAILOVER_KINDS)
 
     @property
     def may_refuse(self) -> bool:
@@ -104,6 +112,9 @@ ALL_KINDS = (*CALL_KINDS, *OUTSIDE_KINDS)
 # Only of agents that judge each other: the ledger is away for everyone, one agent alone is cut off
 # from it, or is suspended at any step; the answer to a beat comes late.
 FLEET_KINDS = ("away", "cut", "freeze")
+# From this call on all commits are lost, which its caller learns or does not; a COMMIT never
+# arrives at the server.
+FAILOVER_KINDS = ("failover", "failover lost", "unsent")
 
 
 AIMED_KINDS = ("kill", "kill after", "zombie", "pause", "slow", "lost")
@@ -130,6 +141,13 @@ AHEAD_S = 3600.0
 # No two clocks differ by half: 30 s of one are more than 20 s of any other.
 RATES = (0.9, 1.15)
 MEMBER_CALLS = ("member.beat", "member.judge", "member.judge", "member.stand")
+LOST_CALLS = (
+    *("ledger.begin", "ledger.claim", "ledger.claim", "ledger.record_staged", "ledger.intend"),
+    *("ledger.intend", "ledger.note_published", "ledger.finish", "ledger.finish", "ledger.fail"),
+    *("ledger.note_dead_letter", "member.join", "member.beat", "member.judge", "member.stand"),
+    *("queue.delete", "target.rename"),
+)
+SPLIT_SHARE = 0.15
 MEMBER_STRUCK = ("pause", "slow", "lost", "kill", "kill after")
 AWAY_S = (10.0, 20.0, 60.0, 300.0)
 FROZEN_S = (10.0, 28.0, 40.0, 60.0, 400.0)
@@ -194,6 +212,21 @@ def fleet_of(seed: int) -> Shape:
         replies=False,
         pauses=(),
         budget=None,
+    )
+
+
+def failover_of(seed: int) -> Shape:
+    """The same agents, whose ledger loses its last commits: those of one call for certain."""
+    chance = random.Random(f"failover {seed}")
+    shape = fleet_of(seed)
+    kind = chance.choice(("failover", "failover", "failover lost"))
+    kinds = {one for one in shape.kinds if one not in CALL_KINDS or chance.random() < 0.7}
+    kinds |= {kind} | {one for one in FAILOVER_KINDS if chance.random() < 0.4}
+    return replace(
+        shape,
+        kinds=frozenset(kinds),
+        aim=(chance.choice(LOST_CALLS), chance.choice((1, 1, 1, 2, 3)), kind),
+        is_split=chance.random() < SPLIT_SHARE,
     )
 
 

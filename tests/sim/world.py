@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from backhaul.adapters.digests import new_digest
 from backhaul.adapters.ledger.postgres.member import Member
+from backhaul.adapters.ledger.postgres.moment import ServerMoment
 from backhaul.app.facts import fan_out
 from backhaul.core import facts as events
 from backhaul.core.agent.agent import Agent
@@ -81,11 +82,20 @@ from backhaul.testing.fakes.memory_file import MemoryTransfer
 from backhaul.testing.fakes.store import FakeBody
 from tests.sim import fleet
 from tests.sim import replies as sim_replies
+from tests.sim.failover import NodeMemory, Servers, copy_of
 from tests.sim.ghost import STAGING, Asked, Ghost, Violation
 from tests.sim.replies import ReceivedReplies, Replies, check_replies
 from tests.sim.reports import Reports, check_sums
 from tests.sim.scheduler import Process, Scheduler, SimCondition, SimEvent, SimExecutor, Task
-from tests.sim.shape import AWAY_S, CALL_KINDS, FLEET_KINDS, FROZEN_S, OUTSIDE_KINDS, Shape
+from tests.sim.shape import (
+    AWAY_S,
+    CALL_KINDS,
+    FAILOVER_KINDS,
+    FLEET_KINDS,
+    FROZEN_S,
+    OUTSIDE_KINDS,
+    Shape,
+)
 
 FS = "hdfs://ns1"
 MARKER = "_SUCCESS"
@@ -105,6 +115,7 @@ DOWN = {
 }
 MOST_STEPS, MOST_STEPS_OF_FLEET = 30_000, 15_000
 OUTAGE_S = 3600.0
+START_AGAIN_S = 5.0
 STALL_S, SILENCE_S, LOOK_S = 120.0, 190.0, 10.0
 
 
@@ -118,6 +129,10 @@ class Running(Process):
     reports: Reports | None = None
     replies: Replies | None = None
     member: Member | None = None
+    ledger: MemoryLedger | None = None
+    memory: NodeMemory | None = None
+    moment: ServerMoment | None = None  # of its last transaction
+    beat_s: float = 0.0  # its last beat that was committed
     cut_until_s: float = 0.0  # from the ledger, which others reach
 
 
@@ -252,8 +267,8 @@ class _Call:
         if task.is_zombie:
             return
         fault = sim.draw(task, self._name)
-        if fault in {None, "lost", "kill after"}:
-            sim.lock(task, self._name)
+        if fault in {None, "lost", "kill after", "unsent"}:
+            sim.lock(task, self._name, is_kept=fault != "unsent")
         if fault is None:
             return
         if fault == "kill":
@@ -278,7 +293,7 @@ class _Call:
             task.call = ""
         if kind is not None or task is None:
             return
-        if self._fault == "lost":
+        if self._fault in {"lost", "unsent"} and not self._sim.was_committed(task, self._name):
             raise self._unanswered()
         if self._fault == "kill after":
             raise Killed(self._name)
@@ -421,7 +436,7 @@ class Sim:
         self.scheduler = Scheduler(seed)
         self.random = self.scheduler.random
         self.clock = self.scheduler.clock
-        self.ghost = Ghost(is_ordered=shape.has_one_ledger)
+        self.ghost = Ghost(is_ordered=shape.has_one_ledger and not shape.is_split)
         self.faults = SimFaults(self)
         self.queues = [self._queue(number) for number in range(shape.queues)]
         self.store = SimStore(self.clock, new_digest, faults=self.faults)
@@ -458,7 +473,8 @@ class Sim:
         self.story: list[str] = []
         self.is_calm = False
         self.down_until_s: dict[str, float] = {}
-        self.members = fleet.Members()
+        self.servers = Servers(self, self.files[0])
+        self.members = self.servers.primary.members
         self.overwritten = 0
         self.finished_bytes = 0  # of what was published in part: it is finished in any case
         self.gone: set[str] = set()
@@ -542,6 +558,8 @@ class Sim:
 
     def _moved(self, row: MemoryTransfer, before: TransferState, after: TransferState) -> None:
         self.ghost.moved(row, before, after)
+        if after is TransferState.STAGING and self.shape.is_fleet:
+            self.ghost.claimed(row)
         self._check_budget()
         if after is TransferState.RECEIVED:
             self.begun_at[row.id] = self.clock.now()
@@ -706,7 +724,13 @@ class Sim:
         if self.shape.is_fleet:
             clock = own = fleet.OwnClock(self.clock, *self.shape.clocks[seat])
             queues = [cast("Queue", fleet.OwnQueue(one, own)) for one in self.queues]
-            member = fleet.make_member(self, process, self._incarnations, own)
+            process.memory = NodeMemory(self.servers.disk(seat))
+            try:
+                member = fleet.make_member(self, process, self._incarnations, own)
+            except OutageError as error:  # an old primary: systemd starts it again
+                self.tell(f"{owner} does not start: {error.code}")
+                self.restart_s[seat] = self.clock.now_s + START_AGAIN_S
+                return
             owner, is_alive = member.text, member.is_alive
             pool.check_begin = partial(fleet.check_begin, self)
         ledger = MemoryLedger(self.files[seat], owner, is_alive=is_alive, faults=self.faults)
@@ -741,6 +765,7 @@ class Sim:
             one.context.deletes._changed = SimCondition(self.scheduler, rate)  # type: ignore[assignment]
         agent._slots = SimExecutor(self.scheduler, process)  # type: ignore[assignment]
         process.agent, process.pool, process.reports = agent, pool, reports
+        process.ledger = ledger
         self.seats[seat] = self.alive[owner] = process
         for one in agent.pollers:
             self.scheduler.spawn(process, "poll", partial(agent._poll_until_stopped, one))
@@ -824,7 +849,7 @@ class Sim:
                 return self._aimed(task, name, aim[2])
         if self.is_calm or self.random.random() >= self.shape.rate or self.faults_left <= 0:
             return None
-        kinds = [one for one in CALL_KINDS if one in self.shape.kinds]
+        kinds = [one for one in (*CALL_KINDS, *FAILOVER_KINDS) if one in self.shape.kinds]
         if not kinds:
             return None
         self.faults_left -= 1
@@ -837,11 +862,35 @@ class Sim:
             assert isinstance(process, Running)
             fleet.check_begin(self, process, name)
 
-    def lock(self, task: Task, name: str) -> None:
-        """Right before the effect of a call: a transaction of the ledger begins."""
-        if self.shape.is_fleet and name.startswith("ledger."):
-            assert isinstance(task.process, Running)
-            fleet.lock(self, task.process, name)
+    def lock(self, task: Task, name: str, *, is_kept: bool = True) -> None:
+        """Right before the effect of a call: a transaction of the ledger begins.
+
+        Args:
+            is_kept: False: its COMMIT never arrives at the server.
+        """
+        if not self.shape.is_fleet or not name.startswith("ledger."):
+            return
+        process = task.process
+        assert isinstance(process, Running)
+        server = fleet.lock(self, process, name)
+        assert process.ledger is not None
+        process.moment = server.moment()
+        if is_kept:
+            process.ledger._file = server.file
+            self.servers.commit(server, name)
+            return
+        server.idle.add(server.number)
+        process.ledger._file = copy_of(server.file)
+        process.ledger._file.after_change = lambda _row, _before, _after: None
+
+    def was_committed(self, task: Task, name: str) -> bool:
+        """Whether a call has taken effect whose answer was lost, as far as its caller learns."""
+        if not self.shape.fails_over or not name.startswith("ledger."):
+            return False
+        process = task.process
+        assert isinstance(process, Running)
+        assert process.moment is not None
+        return self.servers.was_committed(process, process.moment)
 
     def answer_late(self, process: Running) -> None:
         """After a beat was committed."""
@@ -875,6 +924,8 @@ class Sim:
 
     def is_down(self, name: str) -> bool:
         """What this call needs has an outage."""
+        if self.servers.is_away and DOWN[name.split(".", maxsplit=1)[0]] == "ledger":
+            return True
         return self.down_until_s.get(DOWN[name.split(".", maxsplit=1)[0]], 0.0) > self.clock.now_s
 
     def _found_down(self) -> list[OutageError]:
@@ -896,6 +947,11 @@ class Sim:
         process = task.process
         assert isinstance(process, Running)
         self.tell(f"{process.name} {task.name}: {name}: {kind}")
+        if kind in {"failover", "failover lost"}:
+            self.servers.lag()
+            return None if kind == "failover" else "lost"
+        if kind == "unsent" and not name.startswith("ledger."):
+            return "fail"
         if kind == "pause":
             process.paused_until_s = self.clock.now_s + self.random.choice((30, 150, 400))
             self.scheduler.switch()
@@ -969,9 +1025,12 @@ class Sim:
         return any(one.remaining for one in self.queues)
 
     def _step(self) -> None:
+        self.servers.step()
         self._bury_the_dead()
         # Without its ledger no member starts.
         from_s = self.down_until_s.get("ledger", 0.0) if self.shape.is_fleet else 0.0
+        if self.servers.is_away:
+            from_s = max(from_s, *self.servers.due_s())
         for seat, process in enumerate(self.seats):
             if process is None and max(self.restart_s[seat], from_s) <= self.clock.now_s:
                 self.start(seat)
@@ -979,7 +1038,7 @@ class Sim:
         self._raise_budget()
         starts_s = [due for seat, due in enumerate(self.restart_s) if self.seats[seat] is None]
         later = [max(due_s, from_s) for due_s in starts_s]
-        later += self._next_act_s()
+        later += self._next_act_s() + self.servers.due_s()
         self.scheduler.step(min(later, default=None))
         if self.ghost.violations:
             raise Violation(self.ghost.violations[0])
@@ -1000,7 +1059,8 @@ class Sim:
         if self.to_send and chance < 0.02:
             self.send()
             return
-        kinds = [one for one in (*OUTSIDE_KINDS, *FLEET_KINDS) if one in self.shape.kinds]
+        outside = (*OUTSIDE_KINDS, *FLEET_KINDS, *FAILOVER_KINDS[:1])
+        kinds = [one for one in outside if one in self.shape.kinds]
         if not kinds or self.faults_left <= 0:
             return
         self.faults_left -= 1
@@ -1066,6 +1126,8 @@ class Sim:
                 self.tell(f"{process.name} alone does not reach the ledger")
             case "freeze" if running:
                 self._freeze(self.random.choice(running))
+            case "failover":
+                self.servers.lag()
 
     def _stop(self, process: Running) -> None:
         """Systemctl stop, twice sometimes."""
@@ -1126,7 +1188,7 @@ class Sim:
             raise Violation(f"S1 {lost} are neither done nor dead")
         if self.shape.has_one_ledger:
             for row in self.files[0].transfers.values():
-                if not row.state.is_final:
+                if not row.state.is_final and row.id not in self.servers.ends_lost:
                     raise Violation(f"L3 {row.id} ends as {row.state}")
         self._check_dead()
         if "silent" in self.shape.kinds and not self.shape.hanger:

@@ -162,6 +162,9 @@ class MemoryFile:
         journal: Ends and failures of transfers: when, which, its state and code.
         egress: What left S3, by day, route and engine.
         summed_to: So many of them are in `activity`, by span, its beginning, and route.
+        least_epoch: Of a claim that is made now.
+        require_newest: Raises where the server that keeps this may not claim above an epoch, which
+            was found in staging at a path.
         after_change: Called with a transfer's id and its state before and after each commit that
             moves it; for checks.
     """
@@ -190,6 +193,8 @@ class MemoryFile:
     after_change: Callable[[MemoryTransfer, TransferState, TransferState], None] = (
         lambda _row, _before, _after: None
     )
+    least_epoch: Callable[[], int] = lambda: 1
+    require_newest: Callable[[int, Location], None] = lambda _epoch, _root: None
 
     def time_of(self, now: datetime) -> datetime:
         """Of a row that is written at `now` by the caller's clock."""
@@ -220,6 +225,8 @@ class MemorySession:
 
     def _row(self, transfer_id: str) -> MemoryTransfer:
         row = self._file.transfers.get(transfer_id)
+        if row is None and transfer_id in self._working:
+            raise TakenOver("E_TAKEN_OVER", f"{transfer_id} is in the ledger no more")
         if row is None:
             raise out_of_order(f"{transfer_id} is not in the ledger")
         return row

@@ -125,8 +125,11 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
                 return None
             there = self._file.destinations.get(destination)
             root = staging_root(staging_anchor, destination)
+            self._file.require_newest(min_epoch, root)
             claimed = Claimed(
-                epoch=max(min_epoch, 1 + (there.epoch if there else 0)),
+                epoch=max(
+                    min_epoch, self._file.least_epoch(), 1 + (there.epoch if there else 0)
+                ),
                 staging_root=root,
                 stale=tuple(
                     left
@@ -201,8 +204,8 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
         read: EgressCount | None = None,
     ) -> bool:
         with self._faults.call("ledger.intend", outage):
-            row = self._row(transfer_id)
-            if self._owned(row, epoch) is None:
+            row = self._file.transfers.get(transfer_id)
+            if row is None or self._owned(row, epoch) is None:
                 return False
             row.prove(epoch, staged)
             self._add_read(row, read)
