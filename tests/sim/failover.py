@@ -31,7 +31,7 @@ from backhaul.core.errors import OutageError
 from backhaul.core.model import Location
 from backhaul.core.ports.ledger_place import PostgresUrl
 from backhaul.testing.fakes import MemoryFile
-from backhaul.testing.fakes.memory_file import outage
+from backhaul.testing.fakes.memory_file import MemoryTransfer, outage
 from tests.sim.fleet import Members
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ DISK = Path("/var/lib/backhaul/of-no-machine/ledger")
 LAGS_S = (0.0, 0.0, 0.05, 0.3, 2.0, 8.0)  # from the first commit that is lost to the end
 PROMOTED_S = (0.0, 2.0, 6.0, 12.0, 40.0)  # from there to the promotion
 OLD_ANSWERS_S = (0.0, 0.0, 2.0, 20.0, 60.0)
+STRANDED_S = 120.0  # after a promotion: by then an operator has seen who waits for whom
 OLD_SHARE = 0.5  # of connections, while the old primary answers
 _OWN = {"clock", "after_change", "least_epoch", "require_newest"}  # of a file, and not its rows
 
@@ -171,6 +172,9 @@ class Servers:
         old: The one before it.
         lost: Names of the calls whose commits were confirmed and are gone.
         ends_lost: Transfers whose end was one of them.
+        proofs_lost: Transfers of which the ledger lost proofs.
+        intents_lost: Messages whose transfer may have published, which the ledger lost.
+        restarted: Agents that had to be, see `stranded`.
         refused: So often an old primary was.
     """
 
@@ -180,12 +184,15 @@ class Servers:
         self.old: Server | None = None
         self.lost: Counter[str] = Counter()
         self.ends_lost: set[str] = set()
+        self.proofs_lost: set[str] = set()
+        self.intents_lost: set[str] = set()
+        self.restarted = 0
         self.refused = 0
         self.promotions = 0
         self._standby: Server | None = None
         self._dies_s = 0.0
         self._promoted_s: float | None = None
-        self._old_until_s = 0.0
+        self._old_until_s = self._promoted_last_s = 0.0
         self._disks: dict[int, dict[str, Primary]] = {}
         self._seen: dict[int, int] = {}  # by seat: the highest timeline, as the checker knows
 
@@ -227,16 +234,35 @@ class Servers:
         new.timeline += 1
         gone = old.journal[len(new.journal) :]
         self.lost.update(name for _, _, name in gone)
-        for transfer_id, row in old.file.transfers.items():
-            left = new.file.transfers.get(transfer_id)
-            if row.state.is_final and (left is None or not left.state.is_final):
-                self.ends_lost.add(transfer_id)
+        for row in old.file.transfers.values():
+            self._note_lost(row, new.file.transfers.get(row.id))
         self.old, self.primary = old, new
         self.promotions += 1
+        self._promoted_last_s = sim.clock.now_s
         self._old_until_s = sim.clock.now_s + sim.random.choice(OLD_ANSWERS_S)
         sim.members = new.members
         sim.files[:] = [new.file] * len(sim.files)
         sim.tell(f"promoted to timeline {new.timeline}, without {[name for _, _, name in gone]}")
+
+    def _note_lost(self, row: MemoryTransfer, left: MemoryTransfer | None) -> None:
+        if row.state.is_final and (left is None or not left.state.is_final):
+            self.ends_lost.add(row.id)
+        if left is None or any(left.proven(seq) != row.proven(seq) for seq in row.proofs):
+            self.proofs_lost.add(row.id)
+        was_publishing = row.renames_possible or row.state.is_final
+        if was_publishing and (left is None or not left.renames_possible) and row.key is not None:
+            self.intents_lost.add(row.key.message_id)
+
+    def stranded(self) -> Iterator[str]:
+        """Who owns a destination for a transfer whose end was lost, and works on it no more.
+
+        The others wait for such an owner while it lives: it has to be restarted (docs/postgresql.md).
+        """
+        if self._standby is not None or self._sim.clock.now_s < self._promoted_last_s + STRANDED_S:
+            return
+        for there in self.primary.file.destinations.values():
+            if there.owner_transfer in self.ends_lost and there.owner is not None:
+                yield there.owner
 
     # ------------------------------------------------------------ transactions
 

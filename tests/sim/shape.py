@@ -220,7 +220,7 @@ def failover_of(seed: int) -> Shape:
     chance = random.Random(f"failover {seed}")
     shape = fleet_of(seed)
     kind = chance.choice(("failover", "failover", "failover lost"))
-    kinds = {one for one in shape.kinds if one not in CALL_KINDS or chance.random() < 0.7}
+    kinds = {one for one in sorted(shape.kinds) if one not in CALL_KINDS or chance.random() < 0.7}
     kinds |= {kind} | {one for one in FAILOVER_KINDS if chance.random() < 0.4}
     return replace(
         shape,

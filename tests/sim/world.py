@@ -1026,6 +1026,7 @@ class Sim:
 
     def _step(self) -> None:
         self.servers.step()
+        self._restart_the_stranded()
         self._bury_the_dead()
         # Without its ledger no member starts.
         from_s = self.down_until_s.get("ledger", 0.0) if self.shape.is_fleet else 0.0
@@ -1051,6 +1052,17 @@ class Sim:
                 process.reports.check()
         if self.scheduler.steps > (MOST_STEPS_OF_FLEET if self.shape.is_fleet else MOST_STEPS):
             raise Violation("L1 it does not end")
+
+    def _restart_the_stranded(self) -> None:
+        for owner in list(self.servers.stranded()):
+            process = self.alive.get(owner)
+            if process is None or process.is_dead or process.paused_until_s > self.clock.now_s:
+                continue
+            if any(task.name == "main" for task in process.tasks):
+                continue
+            self.tell(f"{owner} is restarted, as others wait for what it has not")
+            self.servers.restarted += 1
+            self._end(process, Stop.DRAIN)
 
     def _maybe_something(self) -> None:
         chance = self.random.random()
@@ -1211,6 +1223,8 @@ class Sim:
         for row in self.files[0].transfers.values():
             if row.state is not TransferState.DONE or row.directory is None:
                 continue
+            if row.id in self.servers.proofs_lost:
+                continue  # of the last moments before a failover
             lines = []
             for planned in row.plan:
                 _, proof = row.proofs[planned.seq]
@@ -1235,6 +1249,11 @@ class Sim:
         codes = {
             one: reason.code for one, reason in self.ghost.dead.items() if one not in self.hopeless
         }
+        if self.shape.on_exists is not OnExists.REPLACE:
+            # Whose intent was lost does not know its own files any more (docs/postgresql.md).
+            for one in self.servers.intents_lost & codes.keys():
+                if codes[one] == "E_DST_EXISTS":
+                    del codes[one]
         if self.shape.poison or self.shape.killer or self.shape.hanger:
             wanted = {
                 message_id
