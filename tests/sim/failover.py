@@ -9,6 +9,7 @@ COMMIT without an answer are the product's own. What must hold besides:
     G1  no epoch is given twice at a destination
     G2  who has seen the newer primary is served by no older one
     G3  a COMMIT without an answer counts as made only if it was
+    G4  no server gives an epoch of a timeline that came after its own
     D5  who is not in the ledger that answers changes nothing there
 """
 
@@ -25,10 +26,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from backhaul.adapters.ledger.postgres import outcome
 from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
-from backhaul.adapters.ledger.postgres.moment import ServerMoment, remember
+from backhaul.adapters.ledger.postgres.moment import COUNTER_BITS, ServerMoment, remember
 from backhaul.adapters.ledger.postgres.primary import Primary, PrimaryMemory
 from backhaul.core.errors import OutageError
-from backhaul.core.model import Location
+from backhaul.core.model import Location, TransferState
 from backhaul.core.ports.ledger_place import PostgresUrl
 from backhaul.testing.fakes import MemoryFile
 from backhaul.testing.fakes.memory_file import MemoryTransfer, outage
@@ -164,6 +165,10 @@ class NodeMemory(PrimaryMemory):
         self._disk[path.name] = found
 
 
+def _may_be_published(row: MemoryTransfer) -> bool:
+    return row.renames_possible or row.state in {TransferState.DONE, TransferState.SUPERSEDED}
+
+
 class Servers:
     """Of one schedule.
 
@@ -247,11 +252,17 @@ class Servers:
     def _note_lost(self, row: MemoryTransfer, left: MemoryTransfer | None) -> None:
         if row.state.is_final and (left is None or not left.state.is_final):
             self.ends_lost.add(row.id)
-        if left is None or any(left.proven(seq) != row.proven(seq) for seq in row.proofs):
+        if any(left is None or left.proven(seq) != row.proven(seq) for seq in row.proofs):
             self.proofs_lost.add(row.id)
-        was_publishing = row.renames_possible or row.state.is_final
-        if was_publishing and (left is None or not left.renames_possible) and row.key is not None:
+        if not _may_be_published(row) or (left is not None and _may_be_published(left)):
+            return
+        if row.key is not None:
             self.intents_lost.add(row.key.message_id)
+        # What is there is nothing that the ledger knows: an older state may replace it
+        # (docs/postgresql.md).
+        if row.directory is not None:
+            paths = {row.directory.join(planned.relative).path for planned in row.plan}
+            self._sim.ghost.forgotten |= paths
 
     def stranded(self) -> Iterator[str]:
         """Who owns a destination for a transfer whose end was lost, and works on it no more.
@@ -300,6 +311,15 @@ class Servers:
         if server.timeline < self._seen.get(process.seat, 0):
             self._sim.ghost.broken(f"G2 {process.name} takes timeline {server.timeline} again")
         self._seen[process.seat] = server.timeline
+
+    def claimed(self, row: MemoryTransfer) -> None:
+        """G4, as a claim is made."""
+        old = self.old
+        is_old = old is not None and old.file.transfers.get(row.id) is row
+        server = old if old is not None and is_old else self.primary
+        timeline = (row.epoch or 0) >> COUNTER_BITS
+        if timeline > server.timeline:
+            self._sim.ghost.broken(f"G4 timeline {server.timeline} gives an epoch of {timeline}")
 
     def commit(self, server: Server, name: str) -> None:
         server.journal.append((server.timeline, server.number, name))

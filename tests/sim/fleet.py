@@ -118,10 +118,12 @@ class Members:
 
     def silent_s(self, row: MemberRow, now_s: float) -> float:
         """For how long it has not beaten while the ledger was there; a beat that is lost is one."""
-        beat_s = max(row.beat_s, row.process.beat_s)
-        away_s = sum(
-            max(0.0, min(until_s, now_s) - max(from_s, beat_s)) for from_s, until_s in self.away_s
-        )
+        last_s = beat_s = max(row.beat_s, row.process.beat_s)
+        away_s = 0.0
+        for from_s, until_s in sorted(self.away_s):  # they may overlap
+            end_s = min(until_s, now_s)
+            away_s += max(0.0, end_s - max(from_s, last_s))
+            last_s = max(last_s, end_s)
         return now_s - beat_s - away_s
 
 
@@ -172,7 +174,7 @@ class SimPulse:
             if row is None or judge is None:
                 return
             if row.is_in_force and row.beats == beats and judge.is_in_force:
-                if members is self._members:
+                if members is self._members and not self._sim.shape.is_split:
                     self._check(peer, row)
                 row.is_judged = True
                 members.judgements.append(peer)

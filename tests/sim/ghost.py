@@ -61,6 +61,8 @@ class Ghost:
         is_ordered: S4 is promised: all agents share one ledger. Where each has its own, S6 is not
             promised either, and what was published may be replaced by something older.
         published: The newest version of a key that ever stood at a path.
+        forgotten: Paths of which a failover lost what was published there, or may have been.
+        went_back: Those of them where something older was published afterwards.
         groups: FIFO: the messages of a group in the order of their sending.
     """
 
@@ -77,6 +79,8 @@ class Ghost:
     dead: dict[str, DeadLetterReason] = field(default_factory=dict)
     most_attempts: int = 5
     epochs: set[tuple[Location | None, int | None]] = field(default_factory=set)
+    forgotten: set[str] = field(default_factory=set)
+    went_back: list[str] = field(default_factory=list)
     gets: int = 0
     violations: list[str] = field(default_factory=list)
 
@@ -103,7 +107,9 @@ class Ghost:
             return
         same_key = before is not None and before[0] == found[0]
         if before is not None and same_key and found[1] < before[1] and self.is_ordered:
-            self.broken(f"S4 {path} went back from {before} to {found}")
+            if path not in self.forgotten:
+                self.broken(f"S4 {path} went back from {before} to {found}")
+            self.went_back.append(path)
         self.finals[path] = found
         newest = max(found[1], self.published.get((path, found[0]), 0))
         self.published[path, found[0]] = newest

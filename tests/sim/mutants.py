@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
 import pytest
 
+from backhaul.adapters.ledger.postgres import outcome
+from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
 from backhaul.adapters.ledger.postgres.member import Member
+from backhaul.adapters.ledger.postgres.moment import ServerMoment, current, remember
+from backhaul.adapters.ledger.postgres.primary import PrimaryMemory
 from backhaul.core import checksums as verification
 from backhaul.core.agent import attempts, context, dead_lettering, delivery, failures
 from backhaul.core.agent.agent import Agent
@@ -26,7 +30,9 @@ from backhaul.core.agent.observer import Observer
 from backhaul.core.agent.pausing.budgets import BudgetGate, _Reserved
 from backhaul.core.agent.pausing.lot import Parked
 from backhaul.core.agent.pausing.parking import Parking
+from backhaul.core.agent.polling.kept import KeptSlots
 from backhaul.core.agent.polling.poller import QueuePoller
+from backhaul.core.agent.polling.senders import Hand
 from backhaul.core.agent.polling.shares import Room, SlotShares
 from backhaul.core.agent.replying.lane import ReplyLane
 from backhaul.core.agent.reporting import Reporter
@@ -38,6 +44,7 @@ from backhaul.core.errors import (
     BackhaulError,
     BudgetUsedUp,
     DestinationBusy,
+    FencedOff,
     OutageError,
     TransientError,
 )
@@ -72,9 +79,11 @@ from backhaul.testing.fakes import (
     memory_ledger,
 )
 from backhaul.testing.fakes.inline import InlineSession
+from backhaul.testing.fakes.memory_file import MemorySession
 from tests.sim.crash_points import Point
-from tests.sim.queues import BothAreFull, OneIsDenied
-from tests.sim.shape import Shape, fleet_of, shape_of
+from tests.sim.failover import NodeMemory
+from tests.sim.queues import BothAreFull, OneFloods, OneIsDenied, OneKeepsASlot
+from tests.sim.shape import Shape, failover_of, fleet_of, shape_of
 
 Patch = pytest.MonkeyPatch
 Remove = Callable[[Patch], None]
@@ -1027,6 +1036,21 @@ def a_queue_looks_only_into_free_slots(patch: Patch) -> None:
     _around(patch, SlotShares, "room", room)
 
 
+@mutant("the next slot is of the sender that has fewer", 0, OneFloods(seed=0))
+def slots_go_by_the_order_of_receipt(patch: Patch) -> None:
+    patch.setattr(Hand, "_turn", lambda self, held: (0, 0))
+
+
+@mutant("while one sender has most slots, others are looked for", 0, OneFloods(seed=1))
+def other_senders_are_not_looked_for(patch: Patch) -> None:
+    patch.setattr(Hand, "look_for", lambda self, now_s: 0)
+
+
+@mutant("a slot that a route keeps is free for it", 0, OneKeepsASlot(seed=0))
+def kept_slots_are_given_to_all(patch: Patch) -> None:
+    patch.setattr(KeptSlots, "admits", lambda self: lambda route: True)
+
+
 # ---------------------------------------------------------------- agents that judge each other
 
 
@@ -1083,6 +1107,67 @@ def owners_are_nodes(patch: Patch) -> None:
 @_of_fleet("one clock tells how old staging is: the database's", 47)
 def staging_is_as_old_as_two_nodes_say(patch: Patch) -> None:
     patch.setattr(MemoryFile, "time_of", lambda self, now: now)
+
+
+# ---------------------------------------------------------------- a ledger that loses commits
+
+
+def _of_failover(rule: str, seed: int) -> Callable[[Remove], Remove]:
+    return mutant(rule, seed, shape_of=failover_of)
+
+
+@_of_failover("an epoch has the timeline on which it was given", 0)
+def epochs_without_a_timeline(patch: Patch) -> None:
+    patch.setattr(ServerMoment, "least_epoch", lambda self, before: 1)
+
+
+@_of_failover("an old primary is refused by who has seen the newer one", 0)
+def old_primaries_are_taken(patch: Patch) -> None:
+    patch.setattr(PrimaryMemory, "_compare", lambda self, path, found: None)
+
+
+@_of_failover("what a node has seen outlives its processes", 0)
+def a_process_knows_only_what_it_has_seen(patch: Patch) -> None:
+    patch.setattr(NodeMemory, "_look", lambda self, path: None)
+
+
+@_of_failover("staging of a newer timeline shows an old primary for what it is", 0)
+def staging_of_a_newer_timeline_is_as_any(patch: Patch) -> None:
+    patch.setattr(PostgresDatabase, "require_newest", lambda self, *args: None)
+
+
+@_of_failover("what became of a COMMIT without an answer is asked", 0)
+def a_commit_without_an_answer_is_believed(patch: Patch) -> None:
+    patch.setattr(outcome, "_look", lambda connection, transaction: True)
+
+
+@_of_failover("the number of a transaction is one of its timeline", 0)
+def numbers_of_another_timeline_are_believed(patch: Patch) -> None:
+    def look(original: Any, connection: Any, transaction: ServerMoment) -> Any:
+        remember(connection, replace(current(connection), timeline=transaction.timeline))
+        return original(connection, transaction)
+
+    _around(patch, outcome, "_look", look)
+
+
+@_of_failover("who is not in the ledger that answers ends", 0)
+def members_that_are_lost_go_on(patch: Patch) -> None:
+    def check(original: Any, self: Any, *args: Any, **named: Any) -> None:
+        with suppress(FencedOff):
+            original(self, *args, **named)
+
+    _around(patch, Member, "check", check)
+    patch.setattr(Member, "_fence", lambda self: None)
+
+
+@_of_failover("a transfer that the ledger has lost is no defect", 0)
+def a_lost_row_is_a_defect(patch: Patch) -> None:
+    def row(self: Any, transfer_id: str) -> Any:
+        if transfer_id not in self._file.transfers:
+            raise memory_file.out_of_order(f"{transfer_id} is not in the ledger")
+        return self._file.transfers[transfer_id]
+
+    patch.setattr(MemorySession, "_row", row)
 
 
 def _members(member: Any) -> Any:

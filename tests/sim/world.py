@@ -481,6 +481,7 @@ class Sim:
         self.hopeless: set[str] = set()
         self.faults_left = shape.most_faults
         self.to_send = list(shape.messages)
+        self.sender = "AIDAFAKE"
         self._incarnations = 0
         kind = AdoptingPolicy if shape.adopts else Policy
         self._policy = kind(routes=self.routes)
@@ -560,6 +561,7 @@ class Sim:
         self.ghost.moved(row, before, after)
         if after is TransferState.STAGING and self.shape.is_fleet:
             self.ghost.claimed(row)
+            self.servers.claimed(row)
         self._check_budget()
         if after is TransferState.RECEIVED:
             self.begun_at[row.id] = self.clock.now()
@@ -684,7 +686,7 @@ class Sim:
         }
         group = self.random.choice("gh") if self.shape.is_fifo else None
         queue = self.queue if len(self.queues) == 1 else self.random.choice(self.queues)
-        message_id = queue.send(body, group=group)
+        message_id = queue.send(body, group=group, sender_id=self.sender)
         if group is not None:
             self.ghost.groups.setdefault(f"{queue.facts.name} {group}", []).append(message_id)
         marker = f"{destination}/{MARKER}" if self.shape.marker else None
