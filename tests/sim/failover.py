@@ -1,4 +1,4 @@
-"""The servers of a simulated ledger: a primary that dies, and a standby that lacks its last commits.
+"""The servers of a simulated ledger: a primary that dies, a standby without its last commits.
 
 A standby that is not synchronous lags from some moment on. What is committed after that is
 confirmed to the agents, and gone when the primary dies and the standby is promoted. The old primary
@@ -131,7 +131,11 @@ class _Connection:
         if statement is outcome._STATUS:
             return _Value(self._status(number))
         if statement is outcome._WAITS:
-            return _Value(False)
+            return _Value(value=False)
+        if statement is outcome._NO_CHECKPOINT_SINCE:
+            return _Value(
+                value=True
+            )  # no server restarts here, and a promotion does not wait for one
         if statement is outcome._END_IDLE:
             server.idle.discard(number)
             server.aborted.add(number)
@@ -267,7 +271,8 @@ class Servers:
     def stranded(self) -> Iterator[str]:
         """Who owns a destination for a transfer whose end was lost, and works on it no more.
 
-        The others wait for such an owner while it lives: it has to be restarted (docs/postgresql.md).
+        The others wait for such an owner while it lives: it has to be restarted, as
+        docs/postgresql.md says.
         """
         if self._standby is not None or self._sim.clock.now_s < self._promoted_last_s + STRANDED_S:
             return

@@ -25,7 +25,6 @@ from backhaul.adapters.ledger.postgres.pulse import Seen
 from backhaul.core.fleet.liveness import DEAD_S, GAP_S, TRUST_S
 from backhaul.core.ports import Message
 from backhaul.core.ports.ledger_place import PostgresUrl
-from backhaul.testing.fakes.memory_file import outage
 from tests.sim.ghost import Violation
 from tests.sim.scheduler import SimClock, SimEvent
 from tests.sim.shape import AHEAD_S, LATE_S

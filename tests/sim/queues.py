@@ -1,4 +1,4 @@
-"""Who gets a slot of one agent: queues by turns, senders fairly, and routes what is kept for them."""
+"""Who gets a slot of one agent: queues by turns, senders fairly, routes what they keep."""
 
 from __future__ import annotations
 

@@ -127,9 +127,7 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
             root = staging_root(staging_anchor, destination)
             self._file.require_newest(min_epoch, root)
             claimed = Claimed(
-                epoch=max(
-                    min_epoch, self._file.least_epoch(), 1 + (there.epoch if there else 0)
-                ),
+                epoch=max(min_epoch, self._file.least_epoch(), 1 + (there.epoch if there else 0)),
                 staging_root=root,
                 stale=tuple(
                     left
