@@ -52,7 +52,7 @@ def _chunk(shape_of: ShapeOf, bounds: tuple[int, int]) -> list[tuple[int, str]]:
 
 
 def _command(shape_of: ShapeOf, seed: int) -> str:
-    of = {fleet_of: "--fleet ", failover_of: "--failover "}
+    of: dict[ShapeOf, str] = {fleet_of: "--fleet ", failover_of: "--failover "}
     return f"./dev prove {of.get(shape_of, '')}--seed {seed}"
 
 
