@@ -79,7 +79,7 @@ class SqlAgents(WriteSession):
     ) -> None:
         values = {field.name: getattr(identity, field.name) for field in fields(AgentIdentity)}
         values["report"] = _report_text(report)
-        with self._transaction() as tx:
+        with self._beside() as tx:
             found = tx.execute(_BEFORE, {"id": identity.id}).one_or_none()
             if found is None:
                 tx.execute(_FORGET_AGENTS)
@@ -89,7 +89,7 @@ class SqlAgents(WriteSession):
             put(tx, agents, {**values, **beats, "ended_at": report.at if has_ended else None})
 
     def sum_activity(self, *, most: int) -> bool:
-        with self._transaction() as tx:
+        with self._transaction() as tx:  # alone: no number below the last one comes later
             last = int(tx.execute(_LAST_LINE).scalar_one())
             after = _number(tx.execute(_SUMMED).scalar())
             if after >= last:
@@ -104,7 +104,7 @@ class SqlAgents(WriteSession):
         return to < last
 
     def paused_routes(self, now: datetime) -> list[PausedRoute]:
-        with self._transaction() as tx:
+        with self._beside() as tx:
             return paused(tx, now)
 
 

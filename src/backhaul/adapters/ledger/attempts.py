@@ -50,17 +50,25 @@ class SqlAttempts(WriteSession):
         route: str | None = None,
         replies: Sequence[ReplyWish] | None = None,
     ) -> AttemptStart:
-        with self._transaction() as tx:
-            row = None if key is None else transfers.by_message(tx, key)
+        texts = (rows.readable(source), rows.readable(destination))
+        new = {
+            **_new_values(*map(self._database.key, texts), origin=origin),
+            "id": new_id,
+            "route": route,
+            "replies": wishes_text(replies or ()),
+            "state": TransferState.RECEIVED.value,
+            "attempt": 1,
+            "owner": self.owner.text,
+            "first_seen_at": now,
+            "updated_at": now,
+        }
+        with self._beside() as tx:
+            row = transfers.add(tx, new, key)
             was_changed = key is not None and row is not None and _is_other_body(row, key)
             if key is not None and was_changed:
-                key = key.changed
-                row = transfers.by_message(tx, key)
+                row = transfers.add(tx, new, key.changed)
             if row is None:
-                texts = (rows.readable(source), rows.readable(destination))
-                about = _new_values(*map(self._database.key, texts), origin=origin)
-                about |= {"route": route, "replies": wishes_text(replies or ())}
-                begun = self._make(tx, key, new_id, now, about)
+                begun = _first(new_id, now)
             else:
                 is_live = self._is_live(row["id"], row["owner"])
                 if is_live or TransferState(row["state"]).is_final:
@@ -70,37 +78,6 @@ class SqlAttempts(WriteSession):
             self._working.add(begun.transfer_id)
             self._commits.if_lost(lambda: self._working.discard(begun.transfer_id))
         return begun
-
-    def _make(
-        self,
-        tx: Connection,
-        key: MessageKey | None,
-        new_id: str,
-        now: datetime,
-        about: dict[str, Any],
-    ) -> AttemptStart:
-        values = {
-            **about,
-            "id": new_id,
-            "queue": key and key.queue,
-            "message_id": key and key.text,
-            "body_digest": key and key.body_digest,
-            "state": TransferState.RECEIVED.value,
-            "attempt": 1,
-            "owner": self.owner.text,
-            "first_seen_at": now,
-            "updated_at": now,
-        }
-        transfers.add(tx, values)
-        return AttemptStart(
-            transfer_id=new_id,
-            state=TransferState.RECEIVED,
-            attempt=1,
-            is_live=False,
-            has_plan=False,
-            was_publishing=False,
-            first_seen_at=now,
-        )
 
     def _again(
         self,
@@ -143,7 +120,7 @@ class SqlAttempts(WriteSession):
     ) -> None:
         is_released = False
         try:
-            with self._transaction() as tx:
+            with self._beside() as tx:
                 self._working.discard(transfer_id)
                 is_released = True
                 transfer = transfers.find(tx, transfer_id)
@@ -168,13 +145,13 @@ class SqlAttempts(WriteSession):
                 self._working.discard(transfer_id)
 
     def note_dead_letter(self, transfer_id: str) -> None:
-        with self._transaction() as tx:
+        with self._beside() as tx:
             transfer = transfers.find(tx, transfer_id)
             if transfer is not None and TransferState(transfer["state"]) is TransferState.DEAD:
                 transfers.change(tx, transfer_id, {"has_letter": True})
 
     def note_wait(self, transfer_id: str, hold: Hold | None, code: str, reason: str) -> None:
-        with self._transaction() as tx:
+        with self._beside() as tx:
             transfer = self._begun(tx, transfer_id)
             if transfer["owner"] != self.owner.text:
                 return
@@ -185,23 +162,23 @@ class SqlAttempts(WriteSession):
             transfers.change(tx, transfer_id, values)
 
     def note_engine(self, transfer_id: str, engine: str, reason: str) -> None:
-        with self._transaction() as tx:
+        with self._beside() as tx:
             values = {"engine": engine, "engine_reason": rows.readable(reason)}
             transfers.change(tx, transfer_id, values)
 
     def note_tables(self, transfer_id: str, tables: Sequence[str]) -> None:
-        with self._transaction() as tx:
+        with self._beside() as tx:
             transfers.change(tx, transfer_id, {"table_format": ", ".join(sorted(tables))})
 
     def holder(self, transfer_id: str) -> Holder:
-        with self._transaction() as tx:
+        with self._beside() as tx:
             row = transfers.find(tx, transfer_id)
         if row is None:
             return Holder(owner=None, is_cancelled=False)
         return Holder(owner=row["owner"], is_cancelled=row["code"] == transfers.CANCELLED)
 
     def is_mine(self, transfer_id: str) -> bool:
-        with self._transaction() as tx:
+        with self._beside() as tx:
             row = transfers.find(tx, transfer_id)
             is_mine: bool = row is not None and row["owner"] == self.owner.text
             if not is_mine:
@@ -229,6 +206,19 @@ class SqlAttempts(WriteSession):
                 again = "backhaul reconcile --adopt" if is_adopting else "the copy"
                 reason = f"its process died; run {again} again"
                 end_dead(tx, transfer, "E_ABANDONED", reason, now)
+
+
+def _first(new_id: str, now: datetime) -> AttemptStart:
+    """The first attempt of a new transfer."""
+    return AttemptStart(
+        transfer_id=new_id,
+        state=TransferState.RECEIVED,
+        attempt=1,
+        is_live=False,
+        has_plan=False,
+        was_publishing=False,
+        first_seen_at=now,
+    )
 
 
 TRACE_MOST = 512  # characters; what is longer is no trace context

@@ -1,9 +1,9 @@
 """Claims: which transfer owns which destination, and its end by intent and finish.
 
-A claim is one write-locked transaction: SELECT `_IN_THE_WAY`, which `_look` judges, then `_take`'s
-INSERT … ON CONFLICT (uri) DO UPDATE (`schema.put`), without a condition. `_IF_STILL_OWNER` is for
-`intend` and `finish` only. A constraint of PostgreSQL, by which `_look` judges too, is the second
-defence: what it refuses is a destination that is not free.
+A claim is one transaction, and no two processes make one at once: SELECT `_IN_THE_WAY`, which
+`_look` judges, then `_take`'s INSERT … ON CONFLICT (uri) DO UPDATE (`schema.put`), without a
+condition. `_IF_STILL_OWNER` is for `intend` and `finish` only. A constraint of PostgreSQL, by which
+`_look` judges too, is the second defence: what it refuses is a destination that is not free.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from sqlalchemy import Connection, RowMapping, bindparam, select, union_all, upd
 
 from backhaul.adapters.ledger import jobs, publications, replays, rows, staging, transfers
 from backhaul.adapters.ledger.daily.adding import add_of_transfer
+from backhaul.adapters.ledger.dialects.commits import take_turn
+from backhaul.adapters.ledger.dialects.database import Turn
 from backhaul.adapters.ledger.dialects.statements import at_once
 from backhaul.adapters.ledger.outbox import writing
 from backhaul.adapters.ledger.plans import append, drop_plan, prove
@@ -78,8 +80,9 @@ class SqlDestinations(WriteSession):
     ) -> Claimed | None:
         self._database.require_keys(destination, ())
         self._database.require_keys(directory, first)
-        with suppress(DestinationBusy), self._transaction() as tx:
+        with suppress(DestinationBusy), self._beside() as tx:
             transfer = self._mine(tx, transfer_id)
+            take_turn(tx, Turn.CLAIM)
             is_taken, row, dead = self._look(tx, transfer_id, destination)
             if is_taken or self._is_full(tx, transfer_id, assignment):
                 return None
@@ -126,7 +129,7 @@ class SqlDestinations(WriteSession):
     def is_full(self, transfer_id: str, assignment: Assignment) -> bool:
         if assignment.limits.in_flight is None or not self.standing.is_shared:
             return False
-        with self._transaction() as tx:
+        with self._beside() as tx:
             return self._is_full(tx, transfer_id, assignment)
 
     def _look(
@@ -154,8 +157,8 @@ class SqlDestinations(WriteSession):
     def _is_full(self, tx: Connection, transfer_id: str, assignment: Assignment) -> bool:
         """Whether the route's limit is reached by all agents on this ledger together.
 
-        Exact, as each claim is made under the lock of all writers. One agent alone counts earlier,
-        in `core.requests.admission`.
+        Exact, as no two processes claim at once. One agent alone counts earlier, in
+        `core.requests.admission`.
         """
         most = assignment.limits.in_flight
         if most is None or not self.standing.is_shared:
@@ -169,8 +172,8 @@ class SqlDestinations(WriteSession):
     ) -> None:
         """Make the transfer the owner of this destination and of no other.
 
-        The upsert has no condition: `_look` found the way free in this same transaction, which
-        holds the write lock from its start.
+        The upsert has no condition: `_look` found the way free in this same transaction, and no
+        other one claims until it ends.
         """
         # A crashed attempt under other settings may have left a claim elsewhere.
         release(tx, transfer_id)
@@ -191,7 +194,7 @@ class SqlDestinations(WriteSession):
         now: datetime,
         read: EgressCount | None = None,
     ) -> bool:
-        with self._transaction() as tx:
+        with self._beside() as tx:
             intent = {"intent_transfer": transfer_id, "intent_at": now}
             if not _compare_and_set(tx, transfer_id, epoch, intent):
                 return False
@@ -214,7 +217,7 @@ class SqlDestinations(WriteSession):
         manifest: ManifestSum | None = None,
         marker: Location | None = None,
     ) -> bool:
-        with self._transaction() as tx:
+        with self._beside() as tx:
             transfer = self._begun(tx, transfer_id)
             if not _compare_and_set(tx, transfer_id, epoch, _FINISHED):
                 return (transfer["state"], transfer["epoch"]) == (state.value, epoch)

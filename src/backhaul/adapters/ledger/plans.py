@@ -52,7 +52,7 @@ class SqlPlans(WriteSession):
     def freeze(
         self, transfer_id: str, objects: Sequence[PlannedObject], *, is_complete: bool, markers: int
     ) -> None:
-        with self._transaction() as tx:
+        with self._beside() as tx:
             transfer = self._mine(tx, transfer_id)
             if transfer["plan_complete"]:
                 return
@@ -64,7 +64,7 @@ class SqlPlans(WriteSession):
             transfers.change(tx, transfer_id, values)
 
     def forget_plan(self, transfer_id: str) -> None:
-        with self._transaction() as tx:
+        with self._beside() as tx:
             changes = self._mine(tx, transfer_id)["source_changes"]
             values = {**drop_plan(tx, transfer_id), "source_changes": changes + 1}
             transfers.change(tx, transfer_id, values)
@@ -79,7 +79,7 @@ class SqlPlans(WriteSession):
         yield from self._pages(query, transfer_id, batch, rows.planned_object)
 
     def planned_totals(self, transfer_id: str) -> Totals:
-        with self._transaction() as tx:
+        with self._beside() as tx:
             row = self._begun(tx, transfer_id)
         return Totals(
             objects=row["objects_planned"], size_bytes=row["bytes_planned"], markers=row["markers"]
@@ -88,7 +88,7 @@ class SqlPlans(WriteSession):
     def record_staged(
         self, transfer_id: str, staged: Sequence[StagedObject], read: EgressCount | None = None
     ) -> None:
-        with self._transaction() as tx:
+        with self._beside() as tx:
             transfer = self._mine(tx, transfer_id)
             if transfer["epoch"] is None:
                 raise transfers.out_of_order(f"{transfer_id}: proofs before a claim")
@@ -118,7 +118,7 @@ class SqlPlans(WriteSession):
         query = query.where(table.c.transfer_id == transfer_id).order_by(table.c.seq).limit(batch)
         after = -1
         while True:
-            with self._transaction() as tx:
+            with self._beside() as tx:
                 page = tx.execute(query.where(table.c.seq > after)).mappings().all()
                 for row in page:
                     rows.checked(row, query.selected_columns)

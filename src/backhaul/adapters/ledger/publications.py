@@ -31,6 +31,8 @@ from sqlalchemy import (
 )
 
 from backhaul.adapters.ledger import rows
+from backhaul.adapters.ledger.dialects.commits import take_turn
+from backhaul.adapters.ledger.dialects.database import Turn
 from backhaul.adapters.ledger.paths import packed
 from backhaul.adapters.ledger.paths.block import PublishedRow
 from backhaul.adapters.ledger.schema import (
@@ -88,7 +90,7 @@ class SqlPublications(WriteSession):
     def published(self, locations: Sequence[Location]) -> dict[Location, Published]:
         found: dict[Location, Published] = {}
         for uris in rows.uri_batches(locations):
-            with self._transaction() as tx:
+            with self._beside() as tx:
                 for row in packed.rows_at(tx, uris):
                     one = rows.published_file(row)
                     found[one.location] = one
@@ -97,19 +99,19 @@ class SqlPublications(WriteSession):
     def rivals(self, transfer_id: str, locations: Sequence[Location]) -> list[Published]:
         found: list[Published] = []
         for uris in rows.uri_batches(locations):
-            with self._transaction() as tx:
+            with self._beside() as tx:
                 unfinished = tx.execute(_UNFINISHED, {"of_transfer": transfer_id})
                 for row in unfinished.mappings().all():
                     found += _perhaps_published(tx, row, uris)
         return found
 
     def note_published(self, transfer_id: str) -> None:
-        with self._transaction() as tx:
+        with self._beside() as tx:
             transfer = self._mine(tx, transfer_id)
             publish(tx, transfer, transfer["epoch"])
 
     def marker_at(self, location: Location) -> str | None:
-        with self._transaction() as tx:
+        with self._beside() as tx:
             return rows.text(tx.execute(_MARKER_AT, {"of_uri": location.uri}).scalar())
 
 
@@ -234,6 +236,7 @@ def seal(
     now: datetime,
 ) -> None:
     """The sealing line of the transfer's manifest, chained to the one before."""
+    take_turn(tx, Turn.SUM)
     previous = rows.text(tx.execute(_LAST_SEAL).scalar())
     line = sealing_line(
         transfer["id"],

@@ -31,7 +31,7 @@ class SqlReplays(WriteSession):
 
     def published_sequencer(self, destination: Location, bucket: str, key: str) -> str | None:
         wanted = {"of_uri": destination.uri, "of_bucket": bucket, "of_key": key}
-        with self._transaction() as tx:
+        with self._beside() as tx:
             return rows.text(tx.execute(_PUBLISHED, wanted).scalar_one_or_none())
 
     def claim_nonce(

@@ -1,7 +1,8 @@
 """One process's use of the ledger: its transactions, and the transfers that it works on.
 
-A transaction of the writer holds the write lock from its start. What a call decides it decides
-inside its transaction, so a second process sees all of it or nothing.
+What a call decides it decides inside its transaction, so a second process sees all of it or none.
+A transaction is alone, or beside others that are about transfers of other processes: nobody is
+judged to be gone while one is open, so whose a transfer is does not change meanwhile.
 """
 
 from __future__ import annotations
@@ -53,10 +54,14 @@ class WriteSession:
         self._commits.observe_commit = receiver
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
+    def _transaction(self, *, is_beside: bool = False) -> Iterator[Connection]:
         # Die in here and the next opening rolls back; die after it and all is kept.
-        with self._database.mapped(), self._commits.transaction() as tx:
+        with self._database.mapped(), self._commits.transaction(is_beside=is_beside) as tx:
             yield tx
+
+    def _beside(self) -> AbstractContextManager[Connection]:
+        """A transaction beside those of other processes, see `SharedCommits.transaction`."""
+        return self._transaction(is_beside=True)
 
     def _is_live(self, transfer_id: str, owner: str | None) -> bool:
         """Whether a process, this one or another, works on the transfer right now."""

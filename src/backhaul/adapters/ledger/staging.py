@@ -64,7 +64,7 @@ class SqlStaging(WriteSession):
     """`StagingLedger`."""
 
     def staging_of(self, transfer_id: str) -> AbandonedStaging | None:
-        with self._transaction() as tx:
+        with self._beside() as tx:
             row = transfers.find(tx, transfer_id)
             return None if row is None else recorded_staging(tx, row)
 
@@ -89,7 +89,7 @@ class SqlStaging(WriteSession):
     def note_staging(
         self, transfer_id: str, epoch: int, roots: Sequence[Location], now: datetime
     ) -> None:
-        with self._transaction() as tx:
+        with self._beside() as tx:
             row = self._mine(tx, transfer_id)
             for root in roots:
                 remember(tx, transfer_id, row["canonical"], root, epoch, row["route"], now)

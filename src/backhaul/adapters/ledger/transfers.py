@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     Connection,
+    Insert,
     RowMapping,
     Text,
     bindparam,
@@ -24,7 +26,7 @@ from sqlalchemy import (
 
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.daily.adding import add_ending
-from backhaul.adapters.ledger.schema import journal, transfers
+from backhaul.adapters.ledger.schema import journal, transfers, upsert
 from backhaul.core.errors import BackhaulError, TakenOver
 from backhaul.core.model import HOLD_GAP, Hold, TransferState
 from backhaul.core.ports import MessageKey, Settlement
@@ -34,8 +36,13 @@ NOT_HELD: dict[str, Any] = {"held_by": None, "held_since": None, "retry_at": Non
 
 _MICROSECOND = timedelta(microseconds=1)
 _BY_ID = select(transfers).where(transfers.c.id == bindparam("of_transfer"))
-_BY_MESSAGE = select(transfers).where(
-    transfers.c.queue == bindparam("of_queue"), transfers.c.message_id == bindparam("of_message")
+_BY_MESSAGE = (
+    select(transfers)
+    .where(
+        transfers.c.queue == bindparam("of_queue"),
+        transfers.c.message_id == bindparam("of_message"),
+    )
+    .with_for_update()
 )
 _CHANGE = update(transfers).where(transfers.c.id == bindparam("of_transfer"))
 # Spelled out: SQLite compares it with the condition of the index.
@@ -78,8 +85,14 @@ def by_id(tx: Connection, transfer_id: str) -> RowMapping:
     return row
 
 
+@cache
+def _adding(dialect: str) -> Insert:
+    statement = upsert(dialect, transfers)
+    return statement.on_conflict_do_nothing(index_elements=["queue", "message_id"])
+
+
 def by_message(tx: Connection, key: MessageKey) -> RowMapping | None:
-    """The transfer of this message."""
+    """The transfer of this message, which other processes cannot change until `tx` ends."""
     parameters = {"of_queue": key.queue, "of_message": key.text}
     found = tx.execute(_BY_MESSAGE, parameters).mappings().one_or_none()
     return None if found is None else checked(found)
@@ -95,10 +108,28 @@ def checked(row: RowMapping) -> RowMapping:
     return row
 
 
-def add(tx: Connection, values: Mapping[str, Any]) -> None:
-    """A new transfer, with its first line in the journal."""
-    tx.execute(insert(transfers), values)
+def add(tx: Connection, values: Mapping[str, Any], key: MessageKey | None) -> RowMapping | None:
+    """A new transfer, with its first line in the journal, unless its message has one.
+
+    Two processes may receive a message at once: the second waits for the first one's commit.
+
+    Args:
+        key: Of its message; None: it has none.
+
+    Returns:
+        That of its message, which other processes cannot change until this transaction ends; None:
+        it is the new one.
+    """
+    if key is not None:
+        of_message = {"queue": key.queue, "message_id": key.text, "body_digest": key.body_digest}
+        tx.execute(_adding(tx.dialect.name), {**values, **of_message})
+        found = by_message(tx, key)
+        if found is None or found["id"] != values["id"]:
+            return found
+    else:
+        tx.execute(insert(transfers), values)
     tx.execute(_JOURNAL, {"of_transfer": values["id"]})
+    return None
 
 
 def change(tx: Connection, transfer_id: str, values: Mapping[str, Any]) -> None:

@@ -31,7 +31,7 @@ class SqlBudgets(WriteSession):
     """The half of `core.ports.BudgetLedger` that is about budgets, and how one is raised."""
 
     def budget_raises(self, since: datetime) -> list[BudgetRaise]:
-        with self._transaction() as tx:
+        with self._beside() as tx:
             return raises_since(tx, since)
 
     def note_budget_warning(self, budget: EgressBudget, period: datetime, now: datetime) -> bool:

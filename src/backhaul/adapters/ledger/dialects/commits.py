@@ -4,6 +4,9 @@ A commit waits for the disk, SQLite's three or four times, and a ledger has one 
 arrive during that wait run one after the other, each below a savepoint of its own, and the last of
 them commits for all. A call returns only after the commit that contains its changes, so each thread
 can rely on what a commit of its own would give. A single thread shares nothing.
+
+Where several processes write one ledger, a block says whether it may run beside those of others.
+It joins a transaction that is open for no less than what it needs.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from backhaul.core.errors import OutageError
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RootTransaction
 
-    from backhaul.adapters.ledger.dialects.database import Database, ServerTransaction
+    from backhaul.adapters.ledger.dialects.database import Database, ServerTransaction, Turn
 
 MOST = 32  # transactions with one commit: no thread waits for more of them than that
 LOOK_S = 0.05
@@ -33,12 +36,27 @@ def announce(tx: Connection, what: object) -> None:
         commits.announce(what)
 
 
+def take_turn(tx: Connection, turn: Turn) -> None:
+    """`SharedCommits.take_turn`, for who has only the connection."""
+    commits: SharedCommits | None = tx.info.get(_SHARED)
+    if commits is not None:
+        commits.take_turn(turn)
+
+
 class _Group:
     """Transactions with one commit."""
 
-    def __init__(self, transaction: RootTransaction, on_server: ServerTransaction | None) -> None:
+    def __init__(
+        self,
+        transaction: RootTransaction,
+        on_server: ServerTransaction | None,
+        *,
+        is_beside: bool,
+    ) -> None:
         self.transaction = transaction
         self.on_server = on_server
+        self.is_beside = is_beside
+        self.turn: Turn | None = None
         self.size = 0
         self.undoing: list[Callable[[], None]] = []
         self.own_undoing = 0  # where those of the block under way begin
@@ -47,6 +65,11 @@ class _Group:
         self.is_whole = True  # every block of it was kept or undone completely
         self.over = threading.Event()
         self.error: BaseException | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether no other block may join it."""
+        return self.turn is not None or self.size >= MOST
 
 
 class SharedCommits:
@@ -65,7 +88,6 @@ class SharedCommits:
     def __init__(self, connection: Connection, database: Database) -> None:
         self._connection = connection
         self._database = database
-        database.prepare(connection)
         self._in_use = threading.Lock()
         self._counting = threading.Lock()
         self._coming = 0  # threads that wait for the connection
@@ -74,17 +96,21 @@ class SharedCommits:
         self.observe_kept: Callable[[Any], None] | None = None
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self, *, is_beside: bool = False) -> Iterator[Connection]:
         """Changes in the block are committed when it is left without an error, else undone.
 
         The block must not open another: it would wait for itself.
+
+        Args:
+            is_beside: Other processes may run such blocks at the same time. What the block reads
+                and changes is then of one transfer that this process owns, or it has a `Turn`.
 
         Raises:
             SQLAlchemyError, or of the driver: Nothing of the block is kept.
         """
         with self._exclusive():
             try:
-                group = self._join()
+                group = self._join(is_beside=is_beside)
                 try:
                     yield self._connection
                 except BaseException as error:
@@ -92,7 +118,7 @@ class SharedCommits:
                     raise
                 self._keep(group)
             finally:
-                if self._group is not None and (self._coming <= 0 or self._group.size >= MOST):
+                if self._group is not None and (self._coming <= 0 or self._group.is_closed):
                     self._end(self._group)
         self._wait_for(group)
 
@@ -105,6 +131,19 @@ class SharedCommits:
         """In a block: hand this to `observe_kept` if the block is kept."""
         if self._group is not None and self.observe_kept is not None:
             self._group.announced.append(what)
+
+    def take_turn(self, turn: Turn) -> None:
+        """In a block that runs beside others: they wait here until it is committed.
+
+        No block joins after it: who holds a turn waits for no lock of another process.
+        """
+        group = self._group
+        if group is None or not group.is_beside or group.turn is turn:
+            return
+        if group.turn is not None:
+            raise AssertionError(f"{turn} after {group.turn}: two processes could wait in a ring")
+        group.turn = turn
+        self._database.take_turn(self._connection, turn)
 
     def close(self) -> None:
         """Release the connection; safe to repeat."""
@@ -130,12 +169,15 @@ class SharedCommits:
                 with self._counting:
                     self._coming -= 1
 
-    def _join(self) -> _Group:
+    def _join(self, *, is_beside: bool) -> _Group:
+        if self._group is not None and self._group.is_beside and not is_beside:
+            self._end(self._group)
         if self._group is not None and self._group.size == 1:
             self._send_rest(self._group)
         if self._group is None:
-            transaction = self._begin()
-            self._group = _Group(transaction, self._database.begun(self._connection))
+            transaction = self._begin(is_beside=is_beside)
+            on_server = self._database.begun(self._connection)
+            self._group = _Group(transaction, on_server, is_beside=is_beside)
         else:
             self._connection.exec_driver_sql("SAVEPOINT one")
         self._group.is_whole = False
@@ -154,12 +196,13 @@ class SharedCommits:
         except self._database.errors as error:
             self._lose(group, error)
 
-    def _begin(self) -> RootTransaction:
+    def _begin(self, *, is_beside: bool) -> RootTransaction:
+        self._database.prepare(self._connection, is_beside=is_beside)
         transaction = self._connection.begin()
         # Each time: `info` is that of the driver's connection, and this may be another one.
         self._connection.info[_SHARED] = self
         try:
-            self._database.lock(self._connection)
+            self._database.lock(self._connection, is_beside=is_beside)
         except BaseException:
             with suppress(*self._database.errors):
                 transaction.rollback()

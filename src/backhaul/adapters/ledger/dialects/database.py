@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound, SQLAlchemyError
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
 
 class EditedLedger(LedgerDamaged):
     """A row that Backhaul did not write."""
+
+
+class Turn(StrEnum):
+    """What transactions that run beside each other do one after the other."""
+
+    CLAIM = "turn_claim"  # which destinations are owned, and how many a route has in flight
+    SUM = "turn_sum"  # sums over transfers, and the chain of the seals
 
 
 class ServerTransaction:
@@ -51,13 +59,23 @@ class Database(ABC):
         """All that a statement or a commit may raise."""
         return (SQLAlchemyError, *self.driver_errors)
 
-    def prepare(self, connection: Connection) -> None:  # noqa: B027
-        """For the transactions of `lock`; called once, before the first."""
+    def prepare(self, connection: Connection, *, is_beside: bool) -> None:  # noqa: B027
+        """For a transaction of `lock`; called before it begins."""
 
-    def lock(self, connection: Connection) -> None:  # noqa: B027 - SQLite locks as it begins
-        """Wait until this is the only transaction that writes; called at its beginning.
+    def lock(  # noqa: B027 - SQLite locks as it begins
+        self, connection: Connection, *, is_beside: bool
+    ) -> None:
+        """Wait until this transaction may write; called at its beginning.
 
-        What is read after it is what the writer before has committed.
+        Args:
+            is_beside: Until none is alone; else until this is the only one that writes. What is
+                read after it is what those before have committed.
+        """
+
+    def take_turn(self, connection: Connection, turn: Turn) -> None:  # noqa: B027
+        """In a transaction beside others: from here on, only one of them until it ends.
+
+        What is read after it is what the one before has committed.
         """
 
     def end_block(self, connection: Connection) -> None:  # noqa: B027 - SQLite sends all at once

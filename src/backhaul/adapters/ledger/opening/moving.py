@@ -17,6 +17,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Column, Connection, Table, column, delete, func, select
 
+from backhaul.adapters.ledger.dialects.database import Turn
 from backhaul.adapters.ledger.fleet.tables import members
 from backhaul.adapters.ledger.opening.files import open_file_reader
 from backhaul.adapters.ledger.opening.servers import server_member
@@ -26,7 +27,7 @@ from backhaul.adapters.ledger.postgres.engine import writing_engine
 from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
 from backhaul.adapters.ledger.postgres.lineage import LINEAGE_ROW
 from backhaul.adapters.ledger.postgres.member import Member
-from backhaul.adapters.ledger.postgres.pulse import LEADER_ROW, LOCK_ROW
+from backhaul.adapters.ledger.postgres.pulse import LEADER_ROW
 from backhaul.adapters.ledger.schema import Flag, destinations, meta, metadata, transfers
 from backhaul.adapters.ledger.sqlite.engine import reading_engine
 from backhaul.adapters.ledger.sqlite.faults import mapped
@@ -37,7 +38,7 @@ from backhaul.core.ports.ledger_place import PostgresUrl
 ROWS_AT_ONCE = 1000  # read into memory
 GONE = "gone/"  # before the text of an owner whose process is of no member
 # Of `meta`: the database's own.
-_SERVER_ROWS = frozenset({LOCK_ROW, LEADER_ROW, LINEAGE_ROW, migrate.NEEDED_ROW})
+_SERVER_ROWS = frozenset({*Turn, LEADER_ROW, LINEAGE_ROW, migrate.NEEDED_ROW})
 # What a process works on, and how a row shows that it still does.
 _WORKED_ON = {transfers.name: "finished_at", destinations.name: "owner_transfer"}
 # A row may wait for the file longer than a transaction of an agent may.
@@ -90,7 +91,7 @@ def move_ledger(source: Path, target: PostgresUrl, progress: Callable[[str], Non
             with database.mapped():
                 migrate.check_current(writing, database.name)
                 with _begun(reading.connect(), source) as file, writing.begin() as tx:
-                    database.lock(tx)
+                    database.lock(tx, is_beside=False)
                     _require_alone(member, target)
                     tx.exec_driver_sql(_PATIENT)
                     return _move(_File(file, source), tx, target, progress)

@@ -64,7 +64,7 @@ class SqlReplies(WriteSession):
 
     def due_reply_targets(self, now: datetime) -> list[str]:
         found: list[str] = []
-        with self._transaction() as tx:
+        with self._beside() as tx:
             first = tx.execute(_NEXT_TARGET, {"after": ""}).one_or_none()
             while first is not None:
                 target = rows.named(first.target)
@@ -75,7 +75,7 @@ class SqlReplies(WriteSession):
 
     def due_replies(self, target: str, now: datetime, *, most: int) -> list[DueReply]:
         wanted = {"of_target": target, "now": now, "most": most}
-        with self._transaction() as tx:
+        with self._beside() as tx:
             return [due_reply(row) for row in tx.execute(_DUE, wanted).mappings()]
 
     def note_replies_sent(self, target: str, sent: Mapping[str, datetime], now: datetime) -> None:
@@ -84,7 +84,7 @@ class SqlReplies(WriteSession):
             {"of_target": target, "of_key": key, "of_try": tried_since, **values}
             for key, tried_since in sent.items()
         ]
-        with self._transaction() as tx:
+        with self._beside() as tx:
             tx.execute(_SENT, found)
 
     def note_reply_failed(
@@ -106,7 +106,7 @@ class SqlReplies(WriteSession):
             values |= {"state": ReplyState.DEAD.value, "ended_at": now}
         else:
             values["due_at"] = due_at
-        with self._transaction() as tx:
+        with self._beside() as tx:
             tx.execute(_FAILED.values(values), {"of_target": target, "of_key": key})
 
 

@@ -169,7 +169,7 @@ def _begin(connection: Connection, text: str) -> ServerMoment:
 
 
 def lock_as_it_begins(connection: Connection, text: str) -> None:
-    """Let each transaction of this connection begin with these statements, in one round trip.
+    """Let the next transaction of this connection begin with these statements, in one round trip.
 
     Args:
         text: Several, each with rows; see `begun_with`.

@@ -13,11 +13,11 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import PendingRollbackError
 
-from backhaul.adapters.ledger.dialects.database import Database, ServerTransaction
+from backhaul.adapters.ledger.dialects.database import Database, ServerTransaction, Turn
 from backhaul.adapters.ledger.postgres import outcome
 from backhaul.adapters.ledger.postgres.engine import lock_as_it_begins
 from backhaul.adapters.ledger.postgres.lineage import newest_timeline
-from backhaul.adapters.ledger.postgres.member import CHECK
+from backhaul.adapters.ledger.postgres.member import locked
 from backhaul.adapters.ledger.postgres.moment import COUNTER_BITS, ServerMoment, current
 from backhaul.adapters.ledger.postgres.spans import spans_overlap
 from backhaul.core.errors import (
@@ -87,6 +87,8 @@ _BY_WORDS = (
 _DAMAGED = ("XX001", "XX002", "42P01", "42703")
 _TOO_LARGE = "54000"
 _OVERLAP = "23P01"  # of the constraint `no_overlap`
+# A row, and not a table: these are taken in the middle of a transaction.
+_TURN = "SELECT value FROM meta WHERE name = %(name)s FOR UPDATE"
 
 
 class PostgresDatabase(Database):
@@ -157,15 +159,17 @@ class PostgresDatabase(Database):
     def standing(self) -> Standing:
         return Alone() if self._member is None else self._member
 
-    def prepare(self, connection: Connection) -> None:
-        if self._member is not None:
-            lock_as_it_begins(connection, CHECK)
+    def prepare(self, connection: Connection, *, is_beside: bool) -> None:
+        lock_as_it_begins(connection, locked(is_beside=is_beside))
 
-    def lock(self, connection: Connection) -> None:
+    def lock(self, connection: Connection, *, is_beside: bool) -> None:
         if self._member is None:
             raise AssertionError("only a member writes")
-        self._member.check(connection)
+        self._member.check(connection, is_beside=is_beside)
         _driver(connection).is_deferring = True
+
+    def take_turn(self, connection: Connection, turn: Turn) -> None:
+        _driver(connection).defer(_TURN, {"name": turn.value})
 
     def end_block(self, connection: Connection) -> None:
         _driver(connection).send_deferred()

@@ -2,8 +2,9 @@
 
 Its id is new at every start: the name of a host identifies nobody. It raises a counter, looks at
 those of the others, and judges who is gone (`core.fleet.liveness`). Each transaction that writes
-first takes the lock of all writers and finds its own id in force, or does nothing: so a process
-that was suspended, and whose work others took meanwhile, changes nothing any more.
+first locks the ledger, alone or beside others, and finds its own id in force, or does nothing.
+Whoever judges is alone: so a process that was suspended, and whose work others took meanwhile,
+changes nothing any more.
 """
 
 from __future__ import annotations
@@ -16,9 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backhaul import __version__
+from backhaul.adapters.ledger.dialects.database import Turn
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.postgres.engine import begun_with
-from backhaul.adapters.ledger.postgres.pulse import IN_FORCE, LOCK_ROW, Pulse, require_row
+from backhaul.adapters.ledger.postgres.pulse import (
+    IN_FORCE,
+    LOCK_ALONE,
+    LOCK_BESIDE,
+    Pulse,
+    require_row,
+)
 from backhaul.adapters.ledger.postgres.rates import MemberRates
 from backhaul.core.agent.thread_watchdog import Heartbeat
 from backhaul.core.errors import BackhaulError, FencedOff, OutageError
@@ -34,15 +42,21 @@ if TYPE_CHECKING:
 AGENT, COMMAND = "agent", "command"
 AGAIN_S = 1.0  # after a second beat that failed: the first is repeated at once
 JOIN_TRIES = 5  # of five seconds each: the server ends an idle transaction after 15 s
-CHECK = f"""
-SELECT value FROM meta WHERE name = '{LOCK_ROW}' FOR UPDATE;
+_CHECK = f"""
+SELECT name FROM meta WHERE name IN ({", ".join(f"'{one}'" for one in Turn)});
 SELECT id, process FROM members WHERE {IN_FORCE}
 """  # noqa: S608 - of constants
+_ALONE, _BESIDE = f"{LOCK_ALONE}; {_CHECK}", f"{LOCK_BESIDE}; {_CHECK}"
 
 
 def since_boot_s() -> float:
     """Monotonic, and it goes on while the machine is suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def locked(*, is_beside: bool) -> str:
+    """What a transaction begins with; for `Member.check`."""
+    return _BESIDE if is_beside else _ALONE
 
 
 class MemberThread(Heartbeat):
@@ -206,18 +220,23 @@ class Member:
 
     # ------------------------------------------------------------ in a transaction of a session
 
-    def check(self, connection: Connection) -> None:
+    def check(self, connection: Connection, *, is_beside: bool) -> None:
         """Lock the ledger for a transaction of this process, which must be in force.
+
+        Args:
+            is_beside: Others may have it so, too; nobody is judged meanwhile.
 
         Raises:
             OutageError: `ledger`: it has not beaten for too long.
             FencedOff: Others took it for gone.
-            LedgerDamaged: There is nothing to lock.
+            LedgerDamaged: There is nothing to take turns by.
         """
         self.require()
-        (locked, *_), in_force = begun_with(connection, CHECK)
+        (turns, *_), in_force = begun_with(connection, locked(is_beside=is_beside))
         self._in_force = dict(in_force)
-        require_row(len(locked), LOCK_ROW, self._name)
+        there = {name for (name,) in turns}
+        for turn in Turn:
+            require_row(turn in there, turn, self._name)
         if self.id not in self._in_force:
             self._fence()
             raise self.fenced_off()

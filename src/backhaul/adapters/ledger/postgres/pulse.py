@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from backhaul.core.ports.ledger_place import PostgresUrl
 
 MEMBERS_KEPT = 100  # that have ended or died: those seen last
-LOCK_ROW, LEADER_ROW = "write_lock", "leader"
+LEADER_ROW = "leader"
+# Who reads only, as pg_dump does, waits for neither. One that waits to be alone lets no other past:
+# PostgreSQL keeps those that wait for a table in order, those that wait for a row not.
+LOCK_ALONE = "LOCK TABLE meta IN EXCLUSIVE MODE"
+LOCK_BESIDE = "LOCK TABLE meta IN ROW SHARE MODE"
 IN_FORCE = "ended_at IS NULL AND judged_at IS NULL"
 _BEGIN = f"""
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
@@ -37,7 +41,7 @@ SET LOCAL idle_in_transaction_session_timeout = '15s';
 {WRITER_SQL};
 """
 # What is read after it is what the writer before has committed.
-_LOCKED = f"{_BEGIN} SELECT value FROM meta WHERE name = '{LOCK_ROW}' FOR UPDATE;"
+_LOCKED = f"{_BEGIN} {LOCK_ALONE};"
 _NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _ME = f"EXISTS (SELECT FROM members WHERE id = %(me)s AND {IN_FORCE})"
 _JOIN = f"""
@@ -122,8 +126,7 @@ class Pulse:
 
         Raises:
             OutageError: `ledger`; likewise all others here.
-            LedgerDamaged: A row is missing that keeps writers apart; likewise all others that
-                change who is in force or leads.
+            LedgerDamaged: A row is missing; likewise all others that change who leads.
         """
         values = {"me": me, "kind": kind, "host": host, "process": process, "version": version}
         self._run(_JOIN, values)
@@ -202,9 +205,6 @@ class Pulse:
                         is_more = cursor.nextset()
                 # What was done on an old primary was done for nobody.
                 self._memory.check(ServerMoment.of_row(*found[0][0]))
-                if _LOCKED in sql:
-                    # A lock of no row keeps out no other writer.
-                    require_row(len(found[1]), LOCK_ROW, self._database.name)
                 return found
             except BaseException:
                 self._drop()  # in the middle of a transaction
@@ -221,7 +221,7 @@ def require_row(found: int, row: str, name: str) -> None:
 
     Args:
         found: How many were found.
-        row: `LOCK_ROW` or `LEADER_ROW`.
+        row: Its name.
         name: The ledger as messages name it.
 
     Raises:

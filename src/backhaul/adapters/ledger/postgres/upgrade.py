@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import ColumnElement, Connection, Select, select
 
 from backhaul import __version__
+from backhaul.adapters.ledger.dialects.database import Turn
 from backhaul.adapters.ledger.dialects.migrate import OLDEST, REVISIONS, Revisions, steps_after
 from backhaul.adapters.ledger.fleet.tables import members
 from backhaul.adapters.ledger.postgres import migrate
-from backhaul.adapters.ledger.postgres.pulse import LEADER_ROW, LOCK_ROW
+from backhaul.adapters.ledger.postgres.pulse import LEADER_ROW, LOCK_ALONE
 from backhaul.adapters.ledger.schema import agents, meta, upsert
 from backhaul.core.agent_report import SILENT_AFTER
 from backhaul.core.errors import LedgerLocked
@@ -26,8 +27,8 @@ _IN_FORCE = (members.c.ended_at.is_(None), members.c.judged_at.is_(None))
 
 
 def make_rows(tx: Connection) -> None:
-    """Of a new ledger: what all writers lock, and who leads."""
-    for name, value in ((LOCK_ROW, ""), (LEADER_ROW, "0:")):
+    """Of a new ledger: by which writers take turns, and who leads."""
+    for name, value in ((Turn.CLAIM, ""), (Turn.SUM, ""), (LEADER_ROW, "0:")):
         row = upsert(tx.dialect.name, meta).values(name=name, value=value)
         tx.execute(row.on_conflict_do_nothing())
 
@@ -91,7 +92,7 @@ def _members(now: str) -> Select[tuple[str, int, str, str]]:
 
 
 def _lock(tx: Connection) -> None:
-    tx.execute(select(meta.c.value).where(meta.c.name == LOCK_ROW).with_for_update())
+    tx.exec_driver_sql(LOCK_ALONE)
 
 
 def wait_for_nobody(

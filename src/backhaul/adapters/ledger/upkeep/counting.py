@@ -14,15 +14,15 @@ class SqlEgress(WriteSession):
     """`EgressLedger`."""
 
     def note_egress(self, transfer_id: str, read: EgressCount) -> None:
-        with self._transaction() as tx:
+        with self._beside() as tx:
             # What a failover of the database has lost has no route to be counted for.
             if (row := transfers.find(tx, transfer_id)) is not None:
                 adding.add_of_transfer(tx, row, read)
 
     def note_command_egress(self, route: str, read: EgressCount) -> None:
-        with self._transaction() as tx:
+        with self._beside() as tx:
             adding.add_of_day(tx, route, "", read)
 
     def egress_since(self, since: date, route: str | None = None) -> Egress:
-        with self._transaction() as tx:
+        with self._beside() as tx:
             return adding.egress_since(tx, since, route)
