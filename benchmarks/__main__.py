@@ -13,6 +13,7 @@ from benchmarks.claims import claims
 from benchmarks.copies import huge, large, medium, mixed, small, small_many
 from benchmarks.dashboard import dashboard
 from benchmarks.distcp import distcp, distcp_small
+from benchmarks.fleet import fleet
 from benchmarks.gets import gets
 from benchmarks.idle import idle
 from benchmarks.latency import latency
@@ -43,6 +44,7 @@ SHAPES = {
     "claims": claims,
     "latency": latency,
     "outbox": outbox,
+    "fleet": fleet,
     "stored": stored,
     "stored-small": stored_small,
     "planning": planning,
@@ -75,7 +77,7 @@ def main(arguments: list[str]) -> int:
         type=Path,
         metavar="DIR",
         help="against the Backhaul of this checkout, in turn with ours, instead of other programs: "
-        "messages, events, ledgers, claims, small, medium, large, huge, mixed and start",
+        "messages, events, ledgers, claims, fleet, small, medium, large, huge, mixed and start",
     )
     given = parser.parse_args(arguments)
     needs_yarn = given.yarn or ON_YARN & set(given.only or ())

@@ -48,6 +48,7 @@ class Sizes:
     large_bytes: int = 512 * MIB
     messages: int = 1000
     latencies: int = 50
+    fleet_messages: int = 120
     wan_bytes: int = 2048 * MIB
     planned: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     distcp_bytes: int = 8192 * MIB
@@ -71,6 +72,7 @@ QUICK = Sizes(
     large_bytes=64 * MIB,
     messages=100,
     latencies=10,
+    fleet_messages=60,
     wan_bytes=128 * MIB,
     planned=(1_000, 10_000, 100_000),
     distcp_bytes=1024 * MIB,
