@@ -17,6 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, Insert, RowMapping, bindparam, delete, func, select, tuple_
 
 from backhaul.adapters.ledger import rows
+from backhaul.adapters.ledger.dialects.commits import take_turn
+from backhaul.adapters.ledger.dialects.database import Turn
 from backhaul.adapters.ledger.schema import (
     WrongValue,
     activity,
@@ -89,11 +91,17 @@ class SqlAgents(WriteSession):
             put(tx, agents, {**values, **beats, "ended_at": report.at if has_ended else None})
 
     def sum_activity(self, *, most: int) -> bool:
-        with self._transaction() as tx:  # alone: no number below the last one comes later
+        if self.standing.is_shared and not self.standing.is_leader:
+            return False
+        with self._beside() as tx:
             last = int(tx.execute(_LAST_LINE).scalar_one())
-            after = _number(tx.execute(_SUMMED).scalar())
-            if after >= last:
+            if _number(tx.execute(_SUMMED).scalar()) >= last:
                 return False
+        with self._transaction() as tx:  # alone: no line below the last one comes after it
+            last = int(tx.execute(_LAST_LINE).scalar_one())
+        with self._beside() as tx:
+            take_turn(tx, Turn.SUM)
+            after = _number(tx.execute(_SUMMED).scalar())
             to = min(last, after + most)
             lines = tx.execute(_NEXT_LINES, {"after": after, "to": to}).mappings().all()
             for values in _sums(lines):

@@ -179,7 +179,7 @@ class SharedCommits:
             on_server = self._database.begun(self._connection)
             self._group = _Group(transaction, on_server, is_beside=is_beside)
         else:
-            self._connection.exec_driver_sql("SAVEPOINT one")
+            self._database.begin_block(self._connection)
         self._group.is_whole = False
         self._group.size += 1
         self._group.own_undoing = len(self._group.undoing)
@@ -212,7 +212,7 @@ class SharedCommits:
     def _keep(self, group: _Group) -> None:
         if group.size > 1:
             try:
-                self._connection.exec_driver_sql("RELEASE one")
+                self._database.keep_block(self._connection)
             except BaseException as error:
                 self._lose(group, error)
                 raise
@@ -225,8 +225,6 @@ class SharedCommits:
             # connection ends PostgreSQL's.
             if group.size > 1 and self._driver_in_transaction():
                 self._database.undo_block(self._connection)
-                self._connection.exec_driver_sql("ROLLBACK TO one")
-                self._connection.exec_driver_sql("RELEASE one")
                 while len(group.undoing) > group.own_undoing:
                     group.undoing.pop()()
                 del group.announced[group.own_announced :]

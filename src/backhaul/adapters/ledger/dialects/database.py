@@ -81,8 +81,18 @@ class Database(ABC):
     def end_block(self, connection: Connection) -> None:  # noqa: B027 - SQLite sends all at once
         """What waits of this block is sent: an error that it meets is the block's own."""
 
-    def undo_block(self, connection: Connection) -> None:  # noqa: B027
-        """What waits of this block is forgotten."""
+    def begin_block(self, connection: Connection) -> None:
+        """A block after the first of a transaction; no block is in another."""
+        connection.exec_driver_sql("SAVEPOINT one")
+
+    def keep_block(self, connection: Connection) -> None:
+        """Its changes are the transaction's; an error that they meet is the block's own."""
+        connection.exec_driver_sql("RELEASE one")
+
+    def undo_block(self, connection: Connection) -> None:
+        """It has changed nothing."""
+        connection.exec_driver_sql("ROLLBACK TO one")
+        connection.exec_driver_sql("RELEASE one")
 
     def excludes(self, one: Location, other: Location) -> bool:
         """Whether no two transfers may own these at once: they overlap, or count as if they did."""

@@ -87,6 +87,7 @@ _BY_WORDS = (
 _DAMAGED = ("XX001", "XX002", "42P01", "42703")
 _TOO_LARGE = "54000"
 _OVERLAP = "23P01"  # of the constraint `no_overlap`
+_BLOCK = "SAVEPOINT one"
 # A row, and not a table: these are taken in the middle of a transaction.
 _TURN = "SELECT value FROM meta WHERE name = %(name)s FOR UPDATE"
 
@@ -174,8 +175,12 @@ class PostgresDatabase(Database):
     def end_block(self, connection: Connection) -> None:
         _driver(connection).send_deferred()
 
+    def begin_block(self, connection: Connection) -> None:
+        _driver(connection).defer(_BLOCK, {})
+
     def undo_block(self, connection: Connection) -> None:
-        _driver(connection).take_deferred()
+        if _BLOCK not in _driver(connection).take_deferred():
+            super().undo_block(connection)
 
     def close(self) -> None:
         if self._leaves and self._member is not None:
