@@ -53,13 +53,20 @@ def held(
     threads: ThreadPoolExecutor,
     ledger: SqlLedger,
     act: Callable[[], Found],
+    *,
+    has_sent: bool = True,
 ) -> Iterator[Future[Found]]:
-    """`act` has done all but its COMMIT while in the block."""
+    """`act` has done all but its COMMIT while in the block.
+
+    Args:
+        has_sent: Its changes, too; else only what it reads.
+    """
     commit, reached, go_on = SharedCommits._commit, threading.Event(), threading.Event()
 
     def late(self: SharedCommits, group: object) -> None:
         if self is ledger._commits and not reached.is_set():
-            self._database.end_block(self._connection)
+            if has_sent:
+                self._database.end_block(self._connection)
             reached.set()
             assert go_on.wait(30)
         commit(self, group)  # type: ignore[arg-type]
@@ -122,7 +129,8 @@ def test_two_agents_that_receive_a_message_at_once_begin_it_once(
     seen = second.result(30)
     assert (seen.transfer_id, seen.is_live, seen.owner) == ("t1", True, one.member.text)
     one.ledger.fail("t1", TransferState.WAITING, "E_S3_AWAY", "later", T0, refund=True)
-    with held(monkeypatch, threads, two.ledger, lambda: begin(two.ledger, "new", KEY)):
+    again = lambda: begin(two.ledger, "new", KEY)  # noqa: E731
+    with held(monkeypatch, threads, two.ledger, again, has_sent=False):
         second = threads.submit(begin, one.ledger, "newer", KEY)
         assert waits(second)
     assert (second.result(30).is_live, second.result(30).owner) == (True, two.member.text)
@@ -157,11 +165,11 @@ def test_who_judges_and_who_sums_are_alone(
     with held(monkeypatch, threads, one.ledger, lambda: begin(one.ledger, "t1", KEY)):
         assert through(two.ledger, "t2", DAY)
         leader.member.turn()  # a beat waits for nothing
+        summing = threads.submit(leader.ledger.sum_activity, most=100)
+        assert waits(summing)
         judge = leader.member._pulse.judge
         judging = threads.submit(judge, leader.member.id, one.member.id, 1)
-        summing = threads.submit(leader.ledger.sum_activity, most=100)
         assert waits(judging)
-        assert waits(summing)
     judging.result(30)
     summing.result(30)
     last = statement(fleet.url, "SELECT max(number) FROM journal")
