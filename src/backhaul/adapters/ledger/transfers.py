@@ -26,6 +26,7 @@ from sqlalchemy import (
 
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.daily.adding import add_ending
+from backhaul.adapters.ledger.dialects.statements import at_once
 from backhaul.adapters.ledger.schema import journal, transfers, upsert
 from backhaul.core.errors import BackhaulError, TakenOver
 from backhaul.core.model import HOLD_GAP, Hold, TransferState
@@ -88,7 +89,8 @@ def by_id(tx: Connection, transfer_id: str) -> RowMapping:
 @cache
 def _adding(dialect: str) -> Insert:
     statement = upsert(dialect, transfers)
-    return statement.on_conflict_do_nothing(index_elements=["queue", "message_id"])
+    statement = statement.on_conflict_do_nothing(index_elements=["queue", "message_id"])
+    return at_once(statement).execution_options(preserve_rowcount=True)
 
 
 def by_message(tx: Connection, key: MessageKey) -> RowMapping | None:
@@ -122,10 +124,8 @@ def add(tx: Connection, values: Mapping[str, Any], key: MessageKey | None) -> Ro
     """
     if key is not None:
         of_message = {"queue": key.queue, "message_id": key.text, "body_digest": key.body_digest}
-        tx.execute(_adding(tx.dialect.name), {**values, **of_message})
-        found = by_message(tx, key)
-        if found is None or found["id"] != values["id"]:
-            return found
+        if tx.execute(_adding(tx.dialect.name), {**values, **of_message}).rowcount != 1:
+            return by_message(tx, key)
     else:
         tx.execute(insert(transfers), values)
     tx.execute(_JOURNAL, {"of_transfer": values["id"]})
