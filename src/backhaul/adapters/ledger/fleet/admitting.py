@@ -1,7 +1,7 @@
 """`limits.per_minute` of a route, which all agents of a ledger share.
 
-Each transfer that may begin leaves a row for a minute, under the lock by which agents take turns:
-so the count is exact, by the one clock of the database. One agent alone counts in
+Each transfer that may begin leaves a row for a minute, in the turn of those that claim: so the
+count is exact, by the one clock of the database. One agent alone counts in
 `core.requests.admission`.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
+from backhaul.adapters.ledger.dialects.commits import take_turn
+from backhaul.adapters.ledger.dialects.database import Turn
 from backhaul.adapters.ledger.session import WriteSession
 from backhaul.core.model import Assignment
 from backhaul.core.requests.admission import MINUTE_S
@@ -52,6 +54,7 @@ class SqlAdmissions(WriteSession):
             "most": most,
             "minute": _MINUTE_US,
         }
-        with self._transaction() as tx:
+        with self._beside() as tx:
+            take_turn(tx, Turn.CLAIM)
             is_admitted, left_us = tx.execute(_ADMIT, values).one()
         return 0.0 if is_admitted else min(MINUTE_S, max(0.0, left_us / 1_000_000))

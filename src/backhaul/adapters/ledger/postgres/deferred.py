@@ -1,7 +1,7 @@
 """Changes that wait for the next statement, and go to the server with it: fewer round trips.
 
-A transaction of the ledger holds the lock of all writers from its beginning, so what it waits on
-the line everybody waits. Of most changes nothing is read: such a statement is kept here as text,
+What a transaction of the ledger waits for the line, the slot waits, and all agents where it has a
+turn. Of most changes nothing is read: such a statement is kept here as text,
 and goes before the next one whose result is wanted, or before COMMIT. The server carries out one
 text statement by statement, in order, and stops at the first error; so nothing is seen or kept that
 would not be otherwise. Only an error comes later: with the statement that took it along, in the

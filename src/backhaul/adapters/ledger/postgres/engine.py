@@ -158,7 +158,7 @@ def _engine(
 
 
 def _begin(connection: Connection, text: str) -> ServerMoment:
-    """With the lock of all writers where the connection is to have it."""
+    """With the lock of the ledger where the connection is to have it."""
     lock = connection.get_execution_options().get(_LOCK)
     if lock is None:
         return ServerMoment.of_row(*connection.exec_driver_sql(text).one())

@@ -1,7 +1,8 @@
 """The short transactions by which members of a ledger see each other, on a connection of their own.
 
 Each is one round trip: several statements in one text, without parameters of the protocol, so that
-no pooler keeps anything of them. What decides who is in force first takes the lock of all writers.
+no pooler keeps anything of them. What decides who is in force runs alone: no other process writes
+meanwhile.
 """
 
 # ruff: noqa: S608 - the texts are put together of constants

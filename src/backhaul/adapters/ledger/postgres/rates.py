@@ -2,7 +2,7 @@
 
 The rules are in `core.fleet.rate_shares`. A share goes with each beat: what the member could use,
 and what it uses, by which it acknowledges what it was granted. Only who leads changes what is
-granted, under the lock of all writers; where no agent is in force, the first of the commands does.
+granted, alone; where no agent is in force, the first of the commands does.
 """
 
 # ruff: noqa: S608 - the texts are put together of constants
@@ -31,7 +31,7 @@ SHARED = "shared"  # a row of `byte_rates`
 _IN_FORCE = "ended_at IS NULL AND judged_at IS NULL"
 _ME = f"EXISTS (SELECT FROM members WHERE id = %(me)s AND {_IN_FORCE})"
 _LEADER = "(SELECT split_part(value, ':', 2) FROM meta WHERE name = 'leader')"
-# Under the lock of all writers this holds for one member at most.
+# Where a transaction is alone this holds for one member at most.
 _MAY_SPLIT = f"""(
     {_ME} AND (
         {_LEADER} = %(me)s OR (

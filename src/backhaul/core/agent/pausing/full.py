@@ -53,7 +53,7 @@ class RoutePlace:
             if self._context.gate.enter(job, transfer_id):
                 return True
             if is_shared:
-                # Another look costs a turn at the lock of all agents.
+                # Another look costs a turn that all agents wait for.
                 self._context.full.note_full(job.route, FULL_HERE_S)
             return False
 
