@@ -1,4 +1,4 @@
-"""Shape `fleet`: one, two and three agents on one queue and one PostgreSQL, all a long line away."""
+"""Shape `fleet`: one, two and three agents on one queue and one PostgreSQL, over a long line."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def fleet(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
             "PGPASSFILE": str(database.pass_file),
         }
         for turn in range(rounds):
-            for agents in found:
+            for agents, rates in found.items():
                 name = f"fleet-{turn}-{agents}"
                 if servers.before:
                     url = _database(database, f"{name}-before", far["postgresql"])
@@ -65,8 +65,8 @@ def fleet(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
                     )
                     tell(f"{name}: {BEFORE} {before[agents][-1]:.2f}/s")
                 url = _database(database, name, far["postgresql"])
-                found[agents].append(_run(servers, environment, url, names, agents, BACKHAUL))
-                tell(f"{name}: {found[agents][-1]:.2f}/s")
+                rates.append(_run(servers, environment, url, names, agents, BACKHAUL))
+                tell(f"{name}: {rates[-1]:.2f}/s")
     return [
         *_figures(found, ""),
         *(_figures(before, f", {BEFORE}") if servers.before else ()),
@@ -110,8 +110,8 @@ def _run(
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     sqs = sqs_client(servers.sqs)
-    attributes = {"VisibilityTimeout": "600"}
-    url = sqs.create_queue(QueueName="fleet", Attributes=attributes)["QueueUrl"]
+    made = sqs.create_queue(QueueName="fleet", Attributes={"VisibilityTimeout": "600"})
+    url = made["QueueUrl"]
     logs = [servers.directory / f"fleet-{number}.log" for number in range(agents)]
     with ExitStack() as stack:
         running: list[subprocess.Popen[bytes]] = []

@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from backhaul.adapters.ledger.dialects.database import Turn
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.postgres.member import AGENT, Member
 from backhaul.adapters.ledger.postgres.pulse import Seen
@@ -217,7 +218,7 @@ class _Looked:
         self._rows = rows
 
     def rows_before(self) -> list[list[tuple[str]]]:
-        return [[("",)]]  # the row that is locked
+        return [[(turn,) for turn in Turn]]
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self._rows)
@@ -293,7 +294,7 @@ def lock(sim: Sim, process: Running, name: str) -> Server:
     assert member is not None
     on_the_way = partial(sim.freeze_on_the_way, process)
     connection = _Connection(sim, process, on_the_way)
-    member.check(cast("Connection", connection))
+    member.check(cast("Connection", connection), is_beside=True)  # nothing else runs then
     row = connection.server.members.rows.get(member.id)
     if row is None:
         sim.ghost.broken(f"D5 {process.name} is not in the ledger, and its {name} is committed")

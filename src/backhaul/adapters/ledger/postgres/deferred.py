@@ -1,11 +1,11 @@
 """Changes that wait for the next statement, and go to the server with it: fewer round trips.
 
-What a transaction of the ledger waits for the line, the slot waits, and all agents where it has a
-turn. Of most changes nothing is read: such a statement is kept here as text,
-and goes before the next one whose result is wanted, or before COMMIT. The server carries out one
-text statement by statement, in order, and stops at the first error; so nothing is seen or kept that
-would not be otherwise. Only an error comes later: with the statement that took it along, in the
-same block (`SharedCommits` sends what is left before another block begins).
+What a transaction waits for the line, its slot waits, and all agents wait where it has a turn. Of
+most changes nothing is read: such a statement is kept here as text, and goes before the next one
+whose result is wanted, or before COMMIT. The server carries out one text statement by statement, in
+order, and stops at the first error; so nothing is seen or kept that would not be otherwise. Only an
+error comes later: with the statement that took it along, in the same block (`SharedCommits` sends
+what is left before another block begins).
 
 Texts have their values in them, quoted by libpq, as the protocol takes no parameters for several
 statements.
