@@ -412,7 +412,7 @@ def test_a_group_left_open_for_one_who_only_looked_is_ended_by_him(bed: Bed) -> 
         while bed.commits._coming < 1:
             assert time.monotonic() < ends
             time.sleep(0.001)
-        group = bed.commits._join()
+        group = bed.commits._join(is_beside=False)
         write(bed.connection, 1)
         bed.commits._keep(group)
         over.over.set()
