@@ -46,7 +46,7 @@ HINTS = {
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 # No text in UTF-8; sizes whose sum no ledger can have.
 _EDITED = ("Could not decode to UTF-8", "integer overflow")
-_CUT_OUT = ("no such table", "no such column", "no such index")
+_CUT_OUT = ("no such table: ", "no such column: ", "no such index: ", " has no column named ")
 _PRIMARY = 0xFF
 
 
@@ -67,7 +67,7 @@ def translated(error: BaseException, path: Path, *, is_reader: bool = False) -> 
         return OutageError.of("ledger", name, f"{path} {what}: {detail}", hint=HINTS[name])
     if detail.startswith(_EDITED):
         return SqliteDatabase(path).edited(detail)
-    if code in DAMAGED or detail.startswith(_CUT_OUT):
+    if code in DAMAGED or any(words in detail for words in _CUT_OUT):
         return damaged(f"{path} is damaged or no Backhaul ledger: {detail}")
     return BackhaulError("E_LEDGER_BUG", f"{path}: {type(error).__name__}: {detail}")
 
