@@ -13,7 +13,7 @@ those of the others and runs at another rate. What must hold:
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -23,6 +23,7 @@ from backhaul.adapters.ledger.dialects.database import Turn
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.postgres.member import AGENT, Member
 from backhaul.adapters.ledger.postgres.pulse import Seen
+from backhaul.adapters.ledger.postgres.waits import Answer
 from backhaul.core.fleet.liveness import DEAD_S, GAP_S, TRUST_S
 from backhaul.core.ports import Message
 from backhaul.core.ports.ledger_place import PostgresUrl
@@ -213,15 +214,15 @@ class SimPulse:
 class _Looked:
     """The lock and the look of one transaction; its own cursor."""
 
-    def __init__(self, rows: list[tuple[str, str]]) -> None:
+    def __init__(self, in_force: list[tuple[str, str]]) -> None:
         self.cursor = self
-        self._rows = rows
+        self._found: list[list[Any]] = [[(turn,) for turn in Turn], [*in_force]]
 
-    def rows_before(self) -> list[list[tuple[str]]]:
-        return [[(turn,) for turn in Turn]]
+    def answers(self) -> list[Answer]:
+        return [Answer([], len(rows), rows) for rows in self._found]
 
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        return iter(self._rows)
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class _Connection:
@@ -241,7 +242,7 @@ class _Connection:
         self.server = sim.servers.primary
         self.info: dict[str, object] = {}
 
-    def exec_driver_sql(self, _sql: str) -> _Looked:
+    def exec_driver_sql(self, _sql: str, **_options: object) -> _Looked:
         self._on_the_way()
         self.server = self._sim.servers.begin(self._process)
         self._sim.servers.check(self._process, self.server)

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, RootTransaction
 from sqlalchemy.exc import OperationalError
 
 from backhaul.adapters.ledger.dialects.commits import MOST, SharedCommits, _Group, announce
+from backhaul.adapters.ledger.dialects.database import ALONE
 from backhaul.adapters.ledger.sqlite.engine import writing_engine
 from backhaul.adapters.ledger.sqlite.faults import SqliteDatabase
 
@@ -412,7 +413,7 @@ def test_a_group_left_open_for_one_who_only_looked_is_ended_by_him(bed: Bed) -> 
         while bed.commits._coming < 1:
             assert time.monotonic() < ends
             time.sleep(0.001)
-        group = bed.commits._join(is_beside=False)
+        group, _ = bed.commits._join(ALONE)
         write(bed.connection, 1)
         bed.commits._keep(group)
         over.over.set()

@@ -17,11 +17,11 @@ from sqlalchemy import Connection, RowMapping, bindparam, select, union_all, upd
 
 from backhaul.adapters.ledger import jobs, publications, replays, rows, staging, transfers
 from backhaul.adapters.ledger.daily.adding import add_of_transfer
-from backhaul.adapters.ledger.dialects.commits import take_turn
+from backhaul.adapters.ledger.dialects.commits import foresee, take_turn
 from backhaul.adapters.ledger.dialects.database import Turn
-from backhaul.adapters.ledger.dialects.statements import at_once
+from backhaul.adapters.ledger.dialects.statements import Ask, at_once
 from backhaul.adapters.ledger.outbox import writing
-from backhaul.adapters.ledger.plans import append, drop_plan, prove
+from backhaul.adapters.ledger.plans import append, asked_to_prove, drop_plan, prove
 from backhaul.adapters.ledger.schema import destinations, put
 from backhaul.adapters.ledger.schema import transfers as transfers_table
 from backhaul.adapters.ledger.session import WriteSession
@@ -61,6 +61,10 @@ _IF_STILL_OWNER = at_once(
 )
 
 
+class _NotOwned(Exception):
+    """What was asked at once with the comparison has to be undone."""
+
+
 class SqlDestinations(WriteSession):
     """`DestinationLedger`."""
 
@@ -80,9 +84,16 @@ class SqlDestinations(WriteSession):
     ) -> Claimed | None:
         self._database.require_keys(destination, ())
         self._database.require_keys(directory, first)
-        with suppress(DestinationBusy), self._beside() as tx:
+        asks = [
+            transfers.asked(transfer_id),
+            _asked_in_the_way(destination),
+            *self._asked_of_route(transfer_id, assignment),
+            jobs.ASKED_OPEN,
+            staging.asked_around(destination),
+            publications.asked_for_rivals(transfer_id),
+        ]
+        with suppress(DestinationBusy), self._beside(*asks, turn=Turn.CLAIM) as tx:
             transfer = self._mine(tx, transfer_id)
-            take_turn(tx, Turn.CLAIM)
             is_taken, row, dead = self._look(tx, transfer_id, destination)
             if is_taken or self._is_full(tx, transfer_id, assignment):
                 return None
@@ -127,9 +138,10 @@ class SqlDestinations(WriteSession):
         return None
 
     def is_full(self, transfer_id: str, assignment: Assignment) -> bool:
-        if assignment.limits.in_flight is None or not self.standing.is_shared:
+        asks = self._asked_of_route(transfer_id, assignment)
+        if not asks:
             return False
-        with self._beside() as tx:
+        with self._beside(*asks) as tx:
             return self._is_full(tx, transfer_id, assignment)
 
     def _look(
@@ -141,7 +153,7 @@ class SqlDestinations(WriteSession):
         """
         own: RowMapping | None = None
         dead: list[str] = []
-        for row in tx.execute(_IN_THE_WAY, {"of_uri": destination.uri}).mappings():
+        for row in tx.execute(*_asked_in_the_way(destination)).mappings():
             rows.checked(row, destinations.c)
             if row["uri"] == destination.uri:
                 own = row
@@ -160,12 +172,17 @@ class SqlDestinations(WriteSession):
         Exact, as no two processes claim at once. One agent alone counts earlier, in
         `core.requests.admission`.
         """
+        asks = self._asked_of_route(transfer_id, assignment)
+        owners = [one for ask in asks for one in tx.execute(*ask).all()]
         most = assignment.limits.in_flight
-        if most is None or not self.standing.is_shared:
-            return False
-        others = {"of_route": assignment.route, "of_transfer": transfer_id}
-        owners = tx.execute(_OF_ROUTE, others).all()
-        return sum(self._is_live(one.id, one.owner) for one in owners) >= most
+        in_flight = sum(self._is_live(one.id, one.owner) for one in owners)
+        return bool(asks) and most is not None and in_flight >= most
+
+    def _asked_of_route(self, transfer_id: str, assignment: Assignment) -> list[Ask]:
+        """Who of a route with a limit is in flight; nothing where this ledger does not count it."""
+        if assignment.limits.in_flight is None or not self.standing.is_shared:
+            return []
+        return [Ask(_OF_ROUTE, {"of_route": assignment.route, "of_transfer": transfer_id})]
 
     def _take(
         self, tx: Connection, transfer_id: str, destination: Location, claimed: Claimed
@@ -194,17 +211,26 @@ class SqlDestinations(WriteSession):
         now: datetime,
         read: EgressCount | None = None,
     ) -> bool:
-        with self._beside() as tx:
-            intent = {"intent_transfer": transfer_id, "intent_at": now}
+        intent = {"intent_transfer": transfer_id, "intent_at": now}
+        is_counted = read is not None and read.total.size_bytes > 0
+        proofs = asked_to_prove(transfer_id, epoch, staged)
+        asks = [
+            _asked_to_set(transfer_id, epoch, intent),
+            *(proofs if len(proofs) == 1 else ()),
+            *([transfers.asked(transfer_id)] if is_counted else ()),
+        ]
+        turn = Turn.SUM if is_counted else None
+        with suppress(_NotOwned), self._beside(*asks, turn=turn) as tx:
             if not _compare_and_set(tx, transfer_id, epoch, intent):
-                return False
+                raise _NotOwned
             prove(tx, transfer_id, epoch, staged)
-            if read is not None and read.total.size_bytes:
+            if is_counted:
                 add_of_transfer(tx, transfers.by_id(tx, transfer_id), read)
             values = {"renames_possible": True, "code": None, "reason": None, "updated_at": now}
             values |= transfers.NOT_HELD
             transfers.move(tx, transfer_id, TransferState.PUBLISHING, values)
-        return True
+            return True
+        return False
 
     def finish(
         self,
@@ -217,10 +243,14 @@ class SqlDestinations(WriteSession):
         manifest: ManifestSum | None = None,
         marker: Location | None = None,
     ) -> bool:
-        with self._beside() as tx:
+        asks = [transfers.asked(transfer_id), _asked_to_set(transfer_id, epoch, _FINISHED)]
+        with self._beside(*asks) as tx:
             transfer = self._begun(tx, transfer_id)
             if not _compare_and_set(tx, transfer_id, epoch, _FINISHED):
                 return (transfer["state"], transfer["epoch"]) == (state.value, epoch)
+            take_turn(tx, Turn.SUM)
+            foresee(tx, publications.LAST_SEAL, publications.asked_to_publish(transfer))
+            previous = publications.last_seal(tx) if manifest is not None else ""
             publications.publish(tx, transfer, epoch)
             if marker is not None:
                 publications.note_marker(tx, transfer_id, marker, now)
@@ -237,7 +267,9 @@ class SqlDestinations(WriteSession):
             digest = manifest.manifest if manifest is not None else None
             writing.end(tx, {**transfer, "epoch": epoch}, state, now, values, digest=digest)
             if manifest is not None:
-                publications.seal(tx, transfer, state, publish_mode, manifest, now)
+                publications.seal(
+                    tx, transfer, state, publish_mode, manifest, now, previous=previous
+                )
         self._working.discard(transfer_id)
         return True
 
@@ -247,9 +279,18 @@ def release(tx: Connection, transfer_id: str) -> None:
     tx.execute(_RELEASE, {"of_transfer": transfer_id})
 
 
+def _asked_in_the_way(destination: Location) -> Ask:
+    return Ask(_IN_THE_WAY, {"of_uri": destination.uri})
+
+
+def _asked_to_set(transfer_id: str, epoch: int, values: Mapping[str, Any]) -> Ask:
+    """What `_compare_and_set` asks."""
+    owned = {"of_transfer": transfer_id, "of_epoch": epoch}
+    return Ask(_IF_STILL_OWNER, {**owned, **values})
+
+
 def _compare_and_set(
     tx: Connection, transfer_id: str, epoch: int, values: Mapping[str, Any]
 ) -> bool:
     """Change the destination that the transfer owns with this epoch; False when it owns none."""
-    owned = {"of_transfer": transfer_id, "of_epoch": epoch}
-    return tx.execute(_IF_STILL_OWNER, {**owned, **values}).rowcount == 1
+    return tx.execute(*_asked_to_set(transfer_id, epoch, values)).rowcount == 1

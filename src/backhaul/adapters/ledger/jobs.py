@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from backhaul.adapters.ledger import rows, transfers
 from backhaul.adapters.ledger.daily.adding import add_of_transfer
-from backhaul.adapters.ledger.dialects.statements import at_once
+from backhaul.adapters.ledger.dialects.statements import Ask, at_once
 from backhaul.adapters.ledger.schema import destinations
 from backhaul.adapters.ledger.schema import jobs as table
 from backhaul.adapters.ledger.session import WriteSession
@@ -30,6 +30,7 @@ _OPEN = (
     .where(table.c.closed_at.is_(None))
     .order_by(table.c.transfer_id, table.c.epoch)
 )
+ASKED_OPEN = Ask(_OPEN, {})  # what `open_jobs_at` asks
 _CLOSE_ALL = update(table).where(
     table.c.transfer_id == bindparam("of_transfer"), table.c.closed_at.is_(None)
 )
@@ -118,7 +119,7 @@ def open_jobs_at(tx: Connection, transfer_id: str, destination: Location) -> tup
     """Of this transfer, and of any at this destination, above it or below it."""
     return tuple(
         _job(row)
-        for row in tx.execute(_OPEN).mappings()
+        for row in tx.execute(*ASKED_OPEN).mappings()
         if row["transfer_id"] == transfer_id
         or rows.overlap(rows.location(row["destination"]), destination)
     )

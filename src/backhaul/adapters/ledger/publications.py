@@ -31,8 +31,7 @@ from sqlalchemy import (
 )
 
 from backhaul.adapters.ledger import rows
-from backhaul.adapters.ledger.dialects.commits import take_turn
-from backhaul.adapters.ledger.dialects.database import Turn
+from backhaul.adapters.ledger.dialects.statements import Ask
 from backhaul.adapters.ledger.paths import packed
 from backhaul.adapters.ledger.paths.block import PublishedRow
 from backhaul.adapters.ledger.schema import (
@@ -81,7 +80,7 @@ _PROVEN_AT = select(*rows.PLANNED_COLUMNS, *rows.PROOF_COLUMNS).where(
 _MARKER_AT = select(completion_markers.c.transfer_id).where(
     completion_markers.c.uri == bindparam("of_uri")
 )
-_LAST_SEAL = select(seals.c.seal).order_by(seals.c.number.desc()).limit(1)
+LAST_SEAL = Ask(select(seals.c.seal).order_by(seals.c.number.desc()).limit(1), {})
 
 
 class SqlPublications(WriteSession):
@@ -90,7 +89,7 @@ class SqlPublications(WriteSession):
     def published(self, locations: Sequence[Location]) -> dict[Location, Published]:
         found: dict[Location, Published] = {}
         for uris in rows.uri_batches(locations):
-            with self._beside() as tx:
+            with self._beside(*packed.asked_at(uris)) as tx:
                 for row in packed.rows_at(tx, uris):
                     one = rows.published_file(row)
                     found[one.location] = one
@@ -99,8 +98,8 @@ class SqlPublications(WriteSession):
     def rivals(self, transfer_id: str, locations: Sequence[Location]) -> list[Published]:
         found: list[Published] = []
         for uris in rows.uri_batches(locations):
-            with self._beside() as tx:
-                unfinished = tx.execute(_UNFINISHED, {"of_transfer": transfer_id})
+            with self._beside(asked_for_rivals(transfer_id)) as tx:
+                unfinished = tx.execute(*asked_for_rivals(transfer_id))
                 for row in unfinished.mappings().all():
                     found += _perhaps_published(tx, row, uris)
         return found
@@ -111,8 +110,9 @@ class SqlPublications(WriteSession):
             publish(tx, transfer, transfer["epoch"])
 
     def marker_at(self, location: Location) -> str | None:
-        with self._beside() as tx:
-            return rows.text(tx.execute(_MARKER_AT, {"of_uri": location.uri}).scalar())
+        ask = Ask(_MARKER_AT, {"of_uri": location.uri})
+        with self._beside(ask) as tx:
+            return rows.text(tx.execute(*ask).scalar())
 
 
 def note_marker(tx: Connection, transfer_id: str, location: Location, now: datetime) -> None:
@@ -121,11 +121,16 @@ def note_marker(tx: Connection, transfer_id: str, location: Location, now: datet
     put(tx, completion_markers, values)
 
 
+def asked_for_rivals(transfer_id: str) -> Ask:
+    """What `has_rivals` asks."""
+    return Ask(_UNFINISHED, {"of_transfer": transfer_id})
+
+
 def has_rivals(tx: Connection, transfer_id: str, destination: Location) -> bool:
     """Whether another transfer may have published here, above or below without recording it."""
     return any(
         rows.overlap(rows.location(row["canonical"]), destination)
-        for row in tx.execute(_UNFINISHED, {"of_transfer": transfer_id}).mappings()
+        for row in tx.execute(*asked_for_rivals(transfer_id)).mappings()
     )
 
 
@@ -154,11 +159,24 @@ def _perhaps_published(
     return found
 
 
+def asked_to_publish(transfer: RowMapping) -> Ask:
+    """What `publish` asks first."""
+    return packed.asked_before(_behind(_prefix(transfer)))
+
+
+def _prefix(transfer: RowMapping) -> str:
+    return rows.location(transfer["directory"]).join("").uri
+
+
+def _behind(prefix: str) -> str:
+    return prefix + packed.LAST_CHARACTER
+
+
 def publish(tx: Connection, transfer: RowMapping, epoch: int) -> None:
     """Proofs of this epoch into `published`; what is newer there from the same key stays."""
-    prefix = rows.location(transfer["directory"]).join("").uri
+    prefix = _prefix(transfer)
     of = {"of_transfer": transfer["id"], "of_epoch": epoch, "of_prefix": prefix}
-    if packed.has_packed(tx, prefix, prefix + packed.LAST_CHARACTER):
+    if packed.has_packed(tx, prefix, _behind(prefix)):
         _unpack_newer(tx, of)
     tx.execute(_publishing(tx.dialect.name), of)
 
@@ -227,6 +245,11 @@ def _is_later(one: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnEleme
     return or_(one_us - fraction_us > other_us, and_(has_fractions, one_us > other_us))
 
 
+def last_seal(tx: Connection) -> str:
+    """To chain the next one to; empty: there is none."""
+    return rows.text(tx.execute(*LAST_SEAL).scalar()) or ""
+
+
 def seal(
     tx: Connection,
     transfer: RowMapping,
@@ -234,10 +257,14 @@ def seal(
     publish_mode: str,
     summed: ManifestSum,
     now: datetime,
+    *,
+    previous: str,
 ) -> None:
-    """The sealing line of the transfer's manifest, chained to the one before."""
-    take_turn(tx, Turn.SUM)
-    previous = rows.text(tx.execute(_LAST_SEAL).scalar())
+    """The sealing line of the transfer's manifest, chained to the one before; in `Turn.SUM`.
+
+    Args:
+        previous: `last_seal`.
+    """
     line = sealing_line(
         transfer["id"],
         summed,
@@ -246,7 +273,7 @@ def seal(
         state=state.value,
         publish=publish_mode,
         finished_at=now,
-        previous=previous or "",
+        previous=previous,
     )
     values = {"transfer_id": transfer["id"], "line": line, "seal": digest(line)}
     tx.execute(insert(seals), values)

@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from backhaul.adapters.ledger import rows, transfers
+from backhaul.adapters.ledger.dialects.statements import Ask
 from backhaul.adapters.ledger.jobs import destinations_of_open_jobs
 from backhaul.adapters.ledger.schema import destinations, micros, putting, staging_roots
 from backhaul.adapters.ledger.session import WriteSession
@@ -64,7 +65,7 @@ class SqlStaging(WriteSession):
     """`StagingLedger`."""
 
     def staging_of(self, transfer_id: str) -> AbandonedStaging | None:
-        with self._beside() as tx:
+        with self._beside(transfers.asked(transfer_id)) as tx:
             row = transfers.find(tx, transfer_id)
             return None if row is None else recorded_staging(tx, row)
 
@@ -89,7 +90,7 @@ class SqlStaging(WriteSession):
     def note_staging(
         self, transfer_id: str, epoch: int, roots: Sequence[Location], now: datetime
     ) -> None:
-        with self._beside() as tx:
+        with self._beside(transfers.asked(transfer_id)) as tx:
             row = self._mine(tx, transfer_id)
             for root in roots:
                 remember(tx, transfer_id, row["canonical"], root, epoch, row["route"], now)
@@ -142,10 +143,8 @@ def _abandoned(dialect: str) -> Select[Any]:
     return _ABANDONED.where(staging_roots.c.claimed_at < now - _AGE)
 
 
-def stale_roots(
-    tx: Connection, destination: Location, root: Location
-) -> tuple[AbandonedStaging, ...]:
-    """What may be left in other roots of this destination, and of those above and below."""
+def asked_around(destination: Location) -> Ask:
+    """What `stale_roots` asks."""
     above = [destination]
     while above[-1].parent != above[-1]:
         above.append(above[-1].parent)
@@ -155,9 +154,16 @@ def stale_roots(
         "of_first_below": first_below,
         "of_beyond": first_below[:-1] + chr(ord("/") + 1),
     }
+    return Ask(_AROUND, around)
+
+
+def stale_roots(
+    tx: Connection, destination: Location, root: Location
+) -> tuple[AbandonedStaging, ...]:
+    """What may be left in other roots of this destination, and of those above and below."""
     return tuple(
         rows.abandoned_staging(row)
-        for row in tx.execute(_AROUND, around).mappings()
+        for row in tx.execute(*asked_around(destination)).mappings()
         if row["staging_root"] != root.uri
         and holds_files(rows.location(row["staging_root"]), rows.location(row["uri"]))
     )

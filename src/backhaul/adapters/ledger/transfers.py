@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.daily.adding import add_ending
-from backhaul.adapters.ledger.dialects.statements import at_once
+from backhaul.adapters.ledger.dialects.statements import Ask, at_once
 from backhaul.adapters.ledger.schema import journal, transfers, upsert
 from backhaul.core.errors import BackhaulError, TakenOver
 from backhaul.core.model import HOLD_GAP, Hold, TransferState
@@ -72,9 +72,14 @@ _JOURNAL = insert(journal).from_select(
 )
 
 
+def asked(transfer_id: str) -> Ask:
+    """What `find` and `by_id` ask."""
+    return Ask(_BY_ID, {"of_transfer": transfer_id})
+
+
 def find(tx: Connection, transfer_id: str) -> RowMapping | None:
     """The transfer."""
-    row = tx.execute(_BY_ID, {"of_transfer": transfer_id}).mappings().one_or_none()
+    row = tx.execute(*asked(transfer_id)).mappings().one_or_none()
     return None if row is None else checked(row)
 
 
@@ -110,6 +115,12 @@ def checked(row: RowMapping) -> RowMapping:
     return row
 
 
+def added(dialect: str, values: Mapping[str, Any], key: MessageKey) -> Ask:
+    """What `add` asks first."""
+    of_message = {"queue": key.queue, "message_id": key.text, "body_digest": key.body_digest}
+    return Ask(_adding(dialect), {**values, **of_message})
+
+
 def add(tx: Connection, values: Mapping[str, Any], key: MessageKey | None) -> RowMapping | None:
     """A new transfer, with its first line in the journal, unless its message has one.
 
@@ -123,8 +134,7 @@ def add(tx: Connection, values: Mapping[str, Any], key: MessageKey | None) -> Ro
         it is the new one.
     """
     if key is not None:
-        of_message = {"queue": key.queue, "message_id": key.text, "body_digest": key.body_digest}
-        if tx.execute(_adding(tx.dialect.name), {**values, **of_message}).rowcount != 1:
+        if tx.execute(*added(tx.dialect.name, values, key)).rowcount != 1:
             return by_message(tx, key)
     else:
         tx.execute(insert(transfers), values)

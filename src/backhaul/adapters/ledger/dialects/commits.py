@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from backhaul.adapters.ledger.dialects.database import ALONE, Block
+from backhaul.adapters.ledger.dialects.statements import Ask
 from backhaul.core.errors import OutageError
 
 if TYPE_CHECKING:
@@ -41,6 +43,13 @@ def take_turn(tx: Connection, turn: Turn) -> None:
     commits: SharedCommits | None = tx.info.get(_SHARED)
     if commits is not None:
         commits.take_turn(turn)
+
+
+def foresee(tx: Connection, *asks: Ask) -> None:
+    """`Database.foresee`, in the middle of a block."""
+    commits: SharedCommits | None = tx.info.get(_SHARED)
+    if commits is not None:
+        commits.foresee(asks)
 
 
 class _Group:
@@ -96,22 +105,24 @@ class SharedCommits:
         self.observe_kept: Callable[[Any], None] | None = None
 
     @contextmanager
-    def transaction(self, *, is_beside: bool = False) -> Iterator[Connection]:
+    def transaction(self, block: Block = ALONE) -> Iterator[Connection]:
         """Changes in the block are committed when it is left without an error, else undone.
 
         The block must not open another: it would wait for itself.
 
         Args:
-            is_beside: Other processes may run such blocks at the same time. What the block reads
-                and changes is then of one transfer that this process owns, or it has a `Turn`.
+            block: Where it is beside others, what it reads and changes is of one transfer that this
+                process owns, or it has a `Turn`.
 
         Raises:
             SQLAlchemyError, or of the driver: Nothing of the block is kept.
         """
         with self._exclusive():
             try:
-                group = self._join(is_beside=is_beside)
+                group, is_new = self._join(block)
                 try:
+                    if not is_new:
+                        self._ahead(block)
                     yield self._connection
                 except BaseException as error:
                     self._undo(group, error)
@@ -145,6 +156,10 @@ class SharedCommits:
         group.turn = turn
         self._database.take_turn(self._connection, turn)
 
+    def foresee(self, asks: Sequence[Ask]) -> None:
+        """In a block: see `Database.foresee`."""
+        self._database.foresee(self._connection, asks)
+
     def close(self) -> None:
         """Release the connection; safe to repeat."""
         with self._exclusive():
@@ -169,22 +184,32 @@ class SharedCommits:
                 with self._counting:
                     self._coming -= 1
 
-    def _join(self, *, is_beside: bool) -> _Group:
-        if self._group is not None and self._group.is_beside and not is_beside:
+    def _join(self, block: Block) -> tuple[_Group, bool]:
+        """The group, and whether this is its first block."""
+        if self._group is not None and self._group.is_beside and not block.is_beside:
             self._end(self._group)
         if self._group is not None and self._group.size == 1:
             self._send_rest(self._group)
+        is_new = self._group is None
         if self._group is None:
-            transaction = self._begin(is_beside=is_beside)
+            transaction = self._begin(block)
             on_server = self._database.begun(self._connection)
-            self._group = _Group(transaction, on_server, is_beside=is_beside)
+            self._group = _Group(transaction, on_server, is_beside=block.is_beside)
+            self._group.turn = block.turn if block.is_beside else None
         else:
             self._database.begin_block(self._connection)
         self._group.is_whole = False
         self._group.size += 1
         self._group.own_undoing = len(self._group.undoing)
         self._group.own_announced = len(self._group.announced)
-        return self._group
+        return self._group, is_new
+
+    def _ahead(self, block: Block) -> None:
+        """What a transaction's first block has of its beginning."""
+        if block.turn is not None:
+            self.take_turn(block.turn)
+        if block.asks:
+            self._database.foresee(self._connection, block.asks)
 
     def _send_rest(self, group: _Group) -> None:
         """What waits of the first block; where it fails, that block's thread raises the error.
@@ -196,13 +221,13 @@ class SharedCommits:
         except self._database.errors as error:
             self._lose(group, error)
 
-    def _begin(self, *, is_beside: bool) -> RootTransaction:
-        self._database.prepare(self._connection, is_beside=is_beside)
+    def _begin(self, block: Block) -> RootTransaction:
+        self._database.prepare(self._connection, block)
         transaction = self._connection.begin()
         # Each time: `info` is that of the driver's connection, and this may be another one.
         self._connection.info[_SHARED] = self
         try:
-            self._database.lock(self._connection, is_beside=is_beside)
+            self._database.lock(self._connection, is_beside=block.is_beside)
         except BaseException:
             with suppress(*self._database.errors):
                 transaction.rollback()

@@ -7,14 +7,16 @@ each database's own.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound, SQLAlchemyError
 
 from backhaul.adapters.ledger import rows
+from backhaul.adapters.ledger.dialects.statements import Ask
 from backhaul.adapters.ledger.schema import WrongValue
 from backhaul.core.errors import BackhaulError, LedgerDamaged, PermanentError
 from backhaul.core.fleet.standing import Alone, Standing
@@ -35,6 +37,25 @@ class Turn(StrEnum):
 
     CLAIM = "turn_claim"  # which destinations are owned, and how many a route has in flight
     SUM = "turn_sum"  # sums over transfers, and the chain of the seals
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """What is known of a block before it begins.
+
+    Attributes:
+        is_beside: Other processes may run such blocks at the same time.
+        turn: It has it from its beginning.
+        asks: What it asks first, and in this order. A change among them is made even if the block
+            does not come to it, so nothing but an error may keep it from that.
+    """
+
+    is_beside: bool = False
+    turn: Turn | None = None
+    asks: Sequence[Ask] = ()
+
+
+ALONE = Block()
 
 
 class ServerTransaction:
@@ -59,8 +80,8 @@ class Database(ABC):
         """All that a statement or a commit may raise."""
         return (SQLAlchemyError, *self.driver_errors)
 
-    def prepare(self, connection: Connection, *, is_beside: bool) -> None:  # noqa: B027
-        """For a transaction of `lock`; called before it begins."""
+    def prepare(self, connection: Connection, block: Block) -> None:  # noqa: B027
+        """For a transaction of `lock`; called before it begins with this block."""
 
     def lock(  # noqa: B027 - SQLite locks as it begins
         self, connection: Connection, *, is_beside: bool
@@ -77,6 +98,9 @@ class Database(ABC):
 
         What is read after it is what the one before has committed.
         """
+
+    def foresee(self, connection: Connection, asks: Sequence[Ask]) -> None:  # noqa: B027
+        """What the block asks first, and in this order; a database may answer all of it at once."""
 
     def end_block(self, connection: Connection) -> None:  # noqa: B027 - SQLite sends all at once
         """What waits of this block is sent: an error that it meets is the block's own."""

@@ -1,18 +1,26 @@
-"""Which statements have to be carried out before the next line of code.
+"""When statements have to be carried out: before the next line of code, or before they are reached.
 
 A database may let changes wait for the statement after them. Where the number of changed rows is
-read, or an error is expected there, that would be too late.
+read, or an error is expected there, that would be too late. Over a long line it may also answer
+before it is asked what a transaction is going to ask in any case.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Executable
 
 _AT_ONCE = "at_once"
 _Statement = TypeVar("_Statement", bound=Executable)
+
+
+class Ask(NamedTuple):
+    """A statement as it will be executed, values and all: `tx.execute(*ask)`."""
+
+    statement: Executable
+    values: Mapping[str, Any]
 
 
 def at_once(statement: _Statement) -> _Statement:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from backhaul.adapters.ledger.dialects.commits import take_turn
 from backhaul.adapters.ledger.dialects.database import Turn
+from backhaul.adapters.ledger.dialects.statements import Ask
 from backhaul.adapters.ledger.session import WriteSession
 from backhaul.core.model import Assignment
 from backhaul.core.requests.admission import MINUTE_S
@@ -54,7 +54,7 @@ class SqlAdmissions(WriteSession):
             "most": most,
             "minute": _MINUTE_US,
         }
-        with self._beside() as tx:
-            take_turn(tx, Turn.CLAIM)
-            is_admitted, left_us = tx.execute(_ADMIT, values).one()
+        ask = Ask(_ADMIT, values)
+        with self._beside(ask, turn=Turn.CLAIM) as tx:
+            is_admitted, left_us = tx.execute(*ask).one()
         return 0.0 if is_admitted else min(MINUTE_S, max(0.0, left_us / 1_000_000))

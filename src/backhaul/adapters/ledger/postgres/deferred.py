@@ -7,6 +7,9 @@ order, and stops at the first error; so nothing is seen or kept that would not b
 error comes later: with the statement that took it along, in the same block (`SharedCommits` sends
 what is left before another block begins).
 
+And what a block is going to ask in any case is asked with its beginning (`foresee`): each of these
+statements finds its answer here when it is executed, unless something was changed before it.
+
 Texts have their values in them, quoted by libpq, as the protocol takes no parameters for several
 statements.
 """
@@ -17,15 +20,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 
-from backhaul.adapters.ledger.dialects.statements import is_at_once
-from backhaul.adapters.ledger.postgres.waits import BoundedConnection, LastResult
+from backhaul.adapters.ledger.dialects.statements import Ask, is_at_once
+from backhaul.adapters.ledger.postgres.waits import Answer, BoundedConnection, LastResult
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import ExecutionContext
 
+FEW = 100  # rows of one statement that wait; more are sent by themselves
 _APART = ";\n"
+_Values = Mapping[str, Any] | Sequence[Any] | None
 
 
 class DeferringConnection(BoundedConnection):
@@ -33,22 +38,42 @@ class DeferringConnection(BoundedConnection):
 
     Attributes:
         is_deferring: Set for a transaction whose blocks send what is left; ends with it.
+        notes: Statements are put here as texts, and not sent; None: they are.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.is_deferring = False
+        self.notes: list[str] | None = None
         self._later: list[str] = []
+        self._foreseen: dict[str, Answer] = {}
 
-    def defer(self, text: str, values: Mapping[str, Any] | Sequence[Any]) -> None:
+    def defer(self, text: str, values: _Values) -> None:
         """Send this statement with the next one.
 
         Raises:
             psycopg.DataError: A value that no text of PostgreSQL can have.
         """
+        self.foresee({})
         self._later.append(self.filled(text, values))
 
-    def filled(self, text: str, values: Mapping[str, Any] | Sequence[Any] | None) -> str:
+    def foresee(self, answers: Mapping[str, Answer]) -> None:
+        """From now on these, by text, and no others."""
+        if any(one.description is None for one in self._foreseen.values()):
+            raise AssertionError("a change was made ahead, and its block did something else first")
+        self._foreseen = dict(answers)
+
+    def foreseen(self, text: str, values: _Values) -> Answer | None:
+        """The answer to this statement, once."""
+        return self._foreseen.pop(self.filled(text, values), None) if self._foreseen else None
+
+    def answers(self, texts: Sequence[str]) -> list[Answer]:
+        """Of these statements, carried out now, after what waits and in the same round trip."""
+        cursor = JoinedCursor(self)
+        cursor.execute(_APART.join([*self.take_deferred(), *texts]))
+        return cursor.answers()
+
+    def filled(self, text: str, values: _Values) -> str:
         """The statement with its values in it."""
         return text if values is None else psycopg.ClientCursor(self).mogrify(text, values)
 
@@ -65,6 +90,7 @@ class DeferringConnection(BoundedConnection):
     def commit(self) -> None:
         """As psycopg's, with what waits."""
         self.is_deferring = False
+        self.foresee({})
         if self._later:
             self._later.append("COMMIT")
             self.send_deferred()
@@ -74,6 +100,7 @@ class DeferringConnection(BoundedConnection):
     def rollback(self) -> None:
         """As psycopg's, without what waits."""
         self.is_deferring = False
+        self._foreseen = {}
         self._later.clear()
         super().rollback()
 
@@ -83,6 +110,7 @@ class JoinedCursor(LastResult):
 
     def execute(self, query: Any, params: Any = None, **kwargs: Any) -> JoinedCursor:
         """As psycopg's."""
+        self.deferring.foresee({})
         if later := self.deferring.take_deferred():
             query = _APART.join([*later, self.deferring.filled(query, params)])
             params = None
@@ -91,6 +119,7 @@ class JoinedCursor(LastResult):
 
     def executemany(self, *args: Any, **kwargs: Any) -> None:
         """As psycopg's."""
+        self.deferring.foresee({})
         self.deferring.send_deferred()
         super().executemany(*args, **kwargs)
 
@@ -106,16 +135,64 @@ def defer_changes(engine: Engine) -> None:
         cursor: JoinedCursor, statement: str, parameters: Any, context: ExecutionContext
     ) -> bool:
         connection = cursor.deferring
-        found: Any = context
-        is_change = found.isinsert or found.isupdate or found.isdelete
-        if (
-            not connection.is_deferring
-            or not is_change
-            or found.compiled.effective_returning
-            or is_at_once(found.execution_options)
-        ):
+        if connection.notes is not None:
+            connection.notes.append(connection.filled(statement, parameters))
+        elif _may_wait(connection, context):
+            connection.defer(statement, parameters)
+        elif (answer := connection.foreseen(statement, parameters)) is not None:
+            context.cursor = cast("Any", answer)
+        else:
             return False
-        connection.defer(statement, parameters)
+        return True
+
+    def do_executemany(
+        cursor: JoinedCursor, statement: str, parameters: Any, context: ExecutionContext
+    ) -> bool:
+        connection = cursor.deferring
+        if not _may_wait(connection, context) or len(parameters) > FEW:
+            return False
+        for one in parameters:
+            connection.defer(statement, one)
         return True
 
     event.listen(engine, "do_execute", do_execute)
+    event.listen(engine, "do_executemany", do_executemany)
+
+
+def _may_wait(connection: DeferringConnection, context: ExecutionContext) -> bool:
+    """Whether it is a change of which nothing is read."""
+    found: Any = context
+    is_change = found.isinsert or found.isupdate or found.isdelete
+    return (
+        connection.is_deferring
+        and is_change
+        and not found.compiled.effective_returning
+        and not is_at_once(found.execution_options)
+    )
+
+
+def noted(connection: Connection, asks: Sequence[Ask]) -> list[str]:
+    """The texts of these statements, none of which is sent."""
+    driver = _driver(connection)
+    texts: list[str] = []
+    driver.notes = texts
+    try:
+        for ask in asks:
+            connection.execute(*ask)
+    finally:
+        driver.notes = None
+    return texts
+
+
+def foresee(connection: Connection, texts: Sequence[str], answers: Sequence[Answer]) -> None:
+    """These statements find these answers when they are executed, until something is changed.
+
+    Args:
+        answers: The last ones are theirs.
+    """
+    of_texts = answers[len(answers) - len(texts) :]
+    _driver(connection).foresee(dict(zip(texts, of_texts, strict=True)))
+
+
+def _driver(connection: Connection) -> DeferringConnection:
+    return cast("DeferringConnection", connection.connection.driver_connection)

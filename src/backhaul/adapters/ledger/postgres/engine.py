@@ -22,16 +22,21 @@ from backhaul.adapters.ledger.postgres.deferred import (
     DeferringConnection,
     JoinedCursor,
     defer_changes,
+    foresee,
+    noted,
 )
 from backhaul.adapters.ledger.postgres.moment import READER_SQL, WRITER_SQL, ServerMoment, remember
 from backhaul.adapters.ledger.postgres.primary import PrimaryMemory
-from backhaul.adapters.ledger.postgres.waits import BoundedConnection, LastResult
+from backhaul.adapters.ledger.postgres.waits import Answer, BoundedConnection, LastResult
 from backhaul.core.errors import OutageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from psycopg.abc import Buffer
     from sqlalchemy import Connection
 
+    from backhaul.adapters.ledger.dialects.statements import Ask
     from backhaul.core.ports.ledger_place import PostgresUrl
 
 LOCK_S = 5
@@ -49,8 +54,9 @@ _DEFAULTS = {
     "target_session_attrs": "read-write",
 }
 _LOCK = "lock"  # in the options of a connection, and in its `info` what was found by it
-# Rows of each statement but the last, and of the last.
-Begun = tuple[list[list[tuple[Any, ...]]], list[tuple[Any, ...]]]
+_AHEAD = "ahead"  # in the options of a connection: what follows the lock
+# Rows of each statement that has any.
+Begun = list[list[tuple[Any, ...]]]
 _TIMEOUTS = (
     f"SET LOCAL lock_timeout = '{LOCK_S}s'; "
     f"SET LOCAL statement_timeout = '{STATEMENT_S}s'; "
@@ -159,36 +165,47 @@ def _engine(
 
 def _begin(connection: Connection, text: str) -> ServerMoment:
     """With the lock of the ledger where the connection is to have it."""
-    lock = connection.get_execution_options().get(_LOCK)
+    options = connection.get_execution_options()
+    lock = options.get(_LOCK)
     if lock is None:
         return ServerMoment.of_row(*connection.exec_driver_sql(text).one())
-    result = connection.exec_driver_sql(f"{text}; {lock}")
-    moment, *before = cast("LastResult", result.cursor).rows_before()
-    connection.info[_LOCK] = (before, [tuple(row) for row in result])
+    turn, asks = options[_AHEAD]
+    texts = noted(connection, asks)
+    answers = _answers(connection, "; ".join([text, lock, *turn, *texts]))
+    foresee(connection, texts, answers)
+    ahead = len(turn) + len(texts)
+    moment, *begun = _rows(answers[: len(answers) - ahead])
+    connection.info[_LOCK] = begun
     return ServerMoment.of_row(*moment[0])
 
 
-def lock_as_it_begins(connection: Connection, text: str) -> None:
+def lock_as_it_begins(
+    connection: Connection, text: str, turn: Sequence[str] = (), asks: Sequence[Ask] = ()
+) -> None:
     """Let the next transaction of this connection begin with these statements, in one round trip.
 
     Args:
-        text: Several, each with rows; see `begun_with`.
+        text: See `begun_with`.
+        turn: Statements after it.
+        asks: What is asked after that; see `foresee`.
     """
-    connection.execution_options(**{_LOCK: text})
+    connection.execution_options(**{_LOCK: text, _AHEAD: (turn, asks)})
 
 
 def begun_with(connection: Connection, text: str) -> Begun:
-    """What these statements have found: as the transaction began, or now.
-
-    Returns:
-        The rows of those before the last, and of the last.
-    """
+    """What these statements have found: as the transaction began, or now."""
     begun: Begun | None = connection.info.pop(_LOCK, None)
-    if begun is not None:
-        return begun
-    result = connection.exec_driver_sql(text)
-    before = cast("LastResult", result.cursor).rows_before()
-    return before, [tuple(row) for row in result]
+    return _rows(_answers(connection, text)) if begun is None else begun
+
+
+def _answers(connection: Connection, text: str) -> list[Answer]:
+    """Not through SQLAlchemy, which forgets those before a last one without rows."""
+    driver = cast("DeferringConnection", connection.connection.driver_connection)
+    return driver.answers([text])
+
+
+def _rows(answers: Sequence[Answer]) -> Begun:
+    return [one.rows for one in answers if one.description is not None]
 
 
 def _connection(values: dict[str, Any], kind: type[BoundedConnection]) -> BoundedConnection:

@@ -6,6 +6,7 @@ Source: https://www.postgresql.org/docs/15/errcodes-appendix.html.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
@@ -13,8 +14,10 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import PendingRollbackError
 
-from backhaul.adapters.ledger.dialects.database import Database, ServerTransaction, Turn
+from backhaul.adapters.ledger.dialects.database import Block, Database, ServerTransaction, Turn
+from backhaul.adapters.ledger.dialects.statements import Ask
 from backhaul.adapters.ledger.postgres import outcome
+from backhaul.adapters.ledger.postgres.deferred import DeferringConnection, foresee, noted
 from backhaul.adapters.ledger.postgres.engine import lock_as_it_begins
 from backhaul.adapters.ledger.postgres.lineage import newest_timeline
 from backhaul.adapters.ledger.postgres.member import locked
@@ -31,7 +34,6 @@ from backhaul.core.fleet.standing import Alone, Standing
 from backhaul.core.ports.ledger_place import PostgresUrl
 
 if TYPE_CHECKING:
-    from backhaul.adapters.ledger.postgres.deferred import DeferringConnection
     from backhaul.adapters.ledger.postgres.member import Member
     from backhaul.core.model import Location
 
@@ -88,8 +90,6 @@ _DAMAGED = ("XX001", "XX002", "42P01", "42703")
 _TOO_LARGE = "54000"
 _OVERLAP = "23P01"  # of the constraint `no_overlap`
 _BLOCK = "SAVEPOINT one"
-# A row, and not a table: these are taken in the middle of a transaction.
-_TURN = "SELECT value FROM meta WHERE name = %(name)s FOR UPDATE"
 
 
 class PostgresDatabase(Database):
@@ -160,8 +160,9 @@ class PostgresDatabase(Database):
     def standing(self) -> Standing:
         return Alone() if self._member is None else self._member
 
-    def prepare(self, connection: Connection, *, is_beside: bool) -> None:
-        lock_as_it_begins(connection, locked(is_beside=is_beside))
+    def prepare(self, connection: Connection, block: Block) -> None:
+        turn = [] if block.turn is None or not block.is_beside else [_turn(block.turn)]
+        lock_as_it_begins(connection, locked(is_beside=block.is_beside), turn, block.asks)
 
     def lock(self, connection: Connection, *, is_beside: bool) -> None:
         if self._member is None:
@@ -170,13 +171,17 @@ class PostgresDatabase(Database):
         _driver(connection).is_deferring = True
 
     def take_turn(self, connection: Connection, turn: Turn) -> None:
-        _driver(connection).defer(_TURN, {"name": turn.value})
+        _driver(connection).defer(_turn(turn), None)
+
+    def foresee(self, connection: Connection, asks: Sequence[Ask]) -> None:
+        texts = noted(connection, asks)
+        foresee(connection, texts, _driver(connection).answers(texts))
 
     def end_block(self, connection: Connection) -> None:
         _driver(connection).send_deferred()
 
     def begin_block(self, connection: Connection) -> None:
-        _driver(connection).defer(_BLOCK, {})
+        _driver(connection).defer(_BLOCK, None)
 
     def undo_block(self, connection: Connection) -> None:
         if _BLOCK not in _driver(connection).take_deferred():
@@ -238,6 +243,11 @@ class PostgresDatabase(Database):
         if code == "E_LEDGER_LOCKED" and self._waits_for_standby:
             return outcome.waits_for_standby(self.name)
         return OutageError.of("ledger", code, f"{self.name} {what}: {detail}", hint=HINTS[code])
+
+
+def _turn(turn: Turn) -> str:
+    """A row, and not a table: these are taken in the middle of a transaction."""
+    return f"SELECT value FROM meta WHERE name = '{turn}' FOR UPDATE"  # noqa: S608 - of constants
 
 
 def _by_state(state: str) -> tuple[str, str] | None:

@@ -232,7 +232,7 @@ class Member:
             LedgerDamaged: There is nothing to take turns by.
         """
         self.require()
-        (turns, *_), in_force = begun_with(connection, locked(is_beside=is_beside))
+        turns, in_force = begun_with(connection, locked(is_beside=is_beside))
         self._in_force = dict(in_force)
         there = {name for (name,) in turns}
         for turn in Turn:

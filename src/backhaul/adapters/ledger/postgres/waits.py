@@ -9,7 +9,7 @@ a COMMIT is asked on a new one.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any, TypeVar
 
 import psycopg
@@ -19,6 +19,42 @@ _Result = TypeVar("_Result")
 
 class NoAnswer(psycopg.OperationalError):
     """The server said nothing for `answer_s`; the connection is closed."""
+
+
+class Answer:
+    """Of one statement, in memory; a cursor of it for SQLAlchemy (PEP 249).
+
+    Args:
+        description: Of its columns; None: it returns no rows.
+        rowcount: How many rows it has found or changed.
+    """
+
+    arraysize = 1
+
+    def __init__(
+        self, description: Sequence[Any] | None, rowcount: int, rows: list[tuple[Any, ...]]
+    ) -> None:
+        self.description = description
+        self.rowcount = rowcount
+        self.rows = rows
+        self._next = 0
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """The next row."""
+        return next(iter(self.fetchmany(1)), None)
+
+    def fetchmany(self, size: int = 1) -> list[tuple[Any, ...]]:
+        """The next rows."""
+        found = self.rows[self._next : self._next + size]
+        self._next += len(found)
+        return found
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """All that are left."""
+        return self.fetchmany(len(self.rows))
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class LastResult(psycopg.Cursor[Any]):
@@ -34,14 +70,13 @@ class LastResult(psycopg.Cursor[Any]):
             self._results_found += 1
         return self
 
-    def rows_before(self) -> list[list[tuple[Any, ...]]]:
-        """Of the results before the last that have any; to be read before the last."""
+    def answers(self) -> list[Answer]:
+        """One for each statement; nothing is left to read after that."""
         found = []
-        for number in range(self._results_found - 1):
+        for number in range(self._results_found):
             self.set_result(number)
-            if self.description is not None:
-                found.append(self.fetchall())
-        self.set_result(self._results_found - 1)
+            rows = [] if self.description is None else self.fetchall()
+            found.append(Answer(self.description, self.rowcount, rows))
         return found
 
 
