@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 # Bounds, not aims: each round trip more is paid for by all agents of a ledger.
-MOST = {"begin": 3, "claim": 7, "intend": 4, "finish": 5}
+MOST = {"begin": 2, "claim": 2, "intend": 2, "finish": 3}
 
 
 @pytest.fixture

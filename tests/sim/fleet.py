@@ -211,20 +211,6 @@ class SimPulse:
         """There is no connection."""
 
 
-class _Looked:
-    """The lock and the look of one transaction; its own cursor."""
-
-    def __init__(self, in_force: list[tuple[str, str]]) -> None:
-        self.cursor = self
-        self._found: list[list[Any]] = [[(turn,) for turn in Turn], [*in_force]]
-
-    def answers(self) -> list[Answer]:
-        return [Answer([], len(rows), rows) for rows in self._found]
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
 class _Connection:
     """What `Member.check` asks: from its answer on it has the lock, as nothing else runs then.
 
@@ -241,13 +227,16 @@ class _Connection:
         self._on_the_way = on_the_way
         self.server = sim.servers.primary
         self.info: dict[str, object] = {}
+        self.connection = self.driver_connection = self
 
-    def exec_driver_sql(self, _sql: str, **_options: object) -> _Looked:
+    def answers(self, _texts: object) -> list[Answer]:
         self._on_the_way()
         self.server = self._sim.servers.begin(self._process)
         self._sim.servers.check(self._process, self.server)
-        in_force = self.server.members.in_force()
-        return _Looked([(me, row.where) for me, row in in_force.items()])
+        members = self.server.members.in_force()
+        in_force = [(me, row.where) for me, row in members.items()]
+        found: list[list[Any]] = [[(turn,) for turn in Turn], in_force]
+        return [Answer([], len(rows), rows) for rows in found]
 
 
 @dataclass(frozen=True, kw_only=True)

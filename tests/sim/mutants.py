@@ -1085,9 +1085,9 @@ def members_trust_themselves(patch: Patch) -> None:
 
 @_of_fleet("each transaction finds its owner in force, or does nothing", 5)
 def the_fence_of_members_is_dropped(patch: Patch) -> None:
-    def check(self: Any, connection: Any) -> None:
+    def check(self: Any, connection: Any, **_: Any) -> None:
         self.require()
-        self._in_force = dict(connection.exec_driver_sql(""))
+        self._in_force = dict(connection.answers([])[-1].rows)
 
     patch.setattr(Member, "check", check)
 
