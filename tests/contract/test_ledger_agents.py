@@ -9,7 +9,8 @@ from datetime import timedelta
 
 import pytest
 
-from backhaul.adapters.ledger import open_reader
+from backhaul.adapters.ledger import SqlLedger, open_reader
+from backhaul.adapters.ledger.postgres.member import Member
 from backhaul.core.agent_report import (
     AgentIdentity,
     AgentRecord,
@@ -129,9 +130,16 @@ def sums(reopen: Reopen, place: LedgerPlace) -> Sums:
 
 def sum_up(ledger: Ledger, most: int = 100) -> int:
     steps = 1
-    while ledger.sum_activity(most=most):
+    while sum_some(ledger, most):
         steps += 1
     return steps
+
+
+def sum_some(ledger: Ledger, most: int) -> bool:
+    """As who leads, until its next beat; among several agents nobody else sums."""
+    if isinstance(ledger, SqlLedger) and isinstance(ledger.standing, Member):
+        ledger.standing._leader = ledger.standing.id
+    return ledger.sum_activity(most=most)
 
 
 # ---------------------------------------------------------------- beat
@@ -190,7 +198,7 @@ def test_only_the_last_hundred_starts_are_kept(
 
 def test_nothing_is_summed_where_nothing_ended(ledger: Ledger, sums: Sums) -> None:
     begin(ledger)
-    assert not ledger.sum_activity(most=100)
+    assert not sum_some(ledger, 100)
     assert sums() == {}
 
 
@@ -228,11 +236,11 @@ def test_each_change_is_counted_once_whoever_sums_and_however_often(
         key = MessageKey(queue="work", message_id=f"m{number}")
         begin(one, f"t{number}", key)
         fail(one, f"t{number}")
-        one.sum_activity(most=most)
-        other.sum_activity(most=most)
+        sum_some(one, most)
+        sum_some(other, most)
     sum_up(other, most)
     sum_up(one, most)
-    assert not one.sum_activity(most=most)
+    assert not sum_some(one, most)
     assert sums() == {"": {"failed": 6}}
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
+from sqlalchemy import select, update
 
 from backhaul.adapters.ledger import SqlLedger, open_ledger
+from backhaul.adapters.ledger.dialects.database import Block
+from backhaul.adapters.ledger.dialects.statements import Ask, at_once
 from backhaul.adapters.ledger.postgres.deferred import DeferringConnection
 from backhaul.adapters.ledger.postgres.waits import BoundedConnection
 from backhaul.adapters.ledger.schema import meta, put
@@ -136,3 +141,46 @@ def test_it_spares_the_block_of_another_thread_that_shares_its_commit(
     kept = "SELECT value FROM meta WHERE name = 'of the second'"
     assert statement(place, kept) == [("kept",)]
     statement(place, "DELETE FROM meta WHERE name = 'of the second'")
+
+
+def test_what_was_asked_ahead_is_undone_with_its_block_alone(ledger: SqlLedger) -> None:
+    """The proof was written before the comparison said that nothing is to be."""
+    begin(ledger)
+    claimed = claim(ledger, first=[planned(0)], is_complete=True)
+    assert claimed is not None
+    commits = ledger._commits
+    with ThreadPoolExecutor() as threads:
+        with commits.transaction(Block(is_beside=True)) as tx:
+            stale = threads.submit(ledger.intend, "t1", claimed.epoch - 1, [proof(0)], T0)
+            eventually(lambda: commits._coming == 1)
+            put(tx, meta, {"name": "of the first", "value": "kept"})
+        assert not stale.result()
+    assert not list(ledger.staged("t1"))
+    assert ledger.intend("t1", claimed.epoch, [proof(0)], T0)
+    assert len(list(ledger.staged("t1"))) == 1
+
+
+def test_a_change_made_ahead_must_be_what_its_block_does_first(ledger: SqlLedger) -> None:
+    """Else it would be kept although its block did not come to it."""
+    ahead = Ask(at_once(update(meta).where(meta.c.name == "ledger_id")), {"value": "other"})
+    block = Block(is_beside=True, asks=[ahead])
+    with (
+        pytest.raises(AssertionError, match="made ahead"),
+        ledger._commits.transaction(block) as tx,
+    ):
+        put(tx, meta, {"name": "another", "value": "one"})
+    with pytest.raises(psycopg.Error) as failure, ledger._commits.transaction(block):
+        pass
+    assert "made ahead" in str(failure.value.__cause__)
+    with ledger._commits.transaction() as tx:
+        found = tx.execute(select(meta.c.value).where(meta.c.name == "ledger_id"))
+        assert found.scalar_one() == ledger.ledger_id
+
+
+def test_what_was_asked_ahead_is_asked_anew_after_a_change(ledger: SqlLedger) -> None:
+    begin(ledger)
+    ask = Ask(select(meta.c.value).where(meta.c.name == "seen"), {})
+    with ledger._commits.transaction(Block(is_beside=True, asks=[ask, ask])) as tx:
+        assert tx.execute(*ask).scalar() is None
+        put(tx, meta, {"name": "seen", "value": "now"})
+        assert tx.execute(*ask).scalar() == "now"

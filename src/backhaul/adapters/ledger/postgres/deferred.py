@@ -63,6 +63,10 @@ class DeferringConnection(BoundedConnection):
             raise AssertionError("a change was made ahead, and its block did something else first")
         self._foreseen = dict(answers)
 
+    def forget(self) -> None:
+        """What was foreseen is being undone."""
+        self._foreseen = {}
+
     def foreseen(self, text: str, values: _Values) -> Answer | None:
         """The answer to this statement, once."""
         return self._foreseen.pop(self.filled(text, values), None) if self._foreseen else None
@@ -100,7 +104,7 @@ class DeferringConnection(BoundedConnection):
     def rollback(self) -> None:
         """As psycopg's, without what waits."""
         self.is_deferring = False
-        self._foreseen = {}
+        self.forget()
         self._later.clear()
         super().rollback()
 

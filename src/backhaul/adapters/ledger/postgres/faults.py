@@ -184,6 +184,7 @@ class PostgresDatabase(Database):
         _driver(connection).defer(_BLOCK, None)
 
     def undo_block(self, connection: Connection) -> None:
+        _driver(connection).forget()
         if _BLOCK not in _driver(connection).take_deferred():
             super().undo_block(connection)
 
