@@ -15,10 +15,10 @@ from sqlalchemy import select, update
 
 from backhaul.adapters.ledger import SqlLedger, open_ledger
 from backhaul.adapters.ledger.dialects.database import Block
-from backhaul.adapters.ledger.dialects.statements import Ask, at_once
 from backhaul.adapters.ledger.postgres.deferred import DeferringConnection
 from backhaul.adapters.ledger.postgres.waits import BoundedConnection
 from backhaul.adapters.ledger.schema import meta, put
+from backhaul.adapters.ledger.statements import Ask, at_once
 from backhaul.core.errors import BackhaulError
 from backhaul.core.model import TransferState
 from backhaul.core.ports import MessageKey

@@ -19,12 +19,12 @@ from backhaul.adapters.ledger import jobs, publications, replays, rows, staging,
 from backhaul.adapters.ledger.daily.adding import add_of_transfer
 from backhaul.adapters.ledger.dialects.commits import foresee, take_turn
 from backhaul.adapters.ledger.dialects.database import Turn
-from backhaul.adapters.ledger.dialects.statements import Ask, at_once
 from backhaul.adapters.ledger.outbox import writing
 from backhaul.adapters.ledger.plans import append, asked_to_prove, drop_plan, prove
 from backhaul.adapters.ledger.schema import destinations, put
 from backhaul.adapters.ledger.schema import transfers as transfers_table
 from backhaul.adapters.ledger.session import WriteSession
+from backhaul.adapters.ledger.statements import Ask, at_once
 from backhaul.core.cost.egress import EgressCount
 from backhaul.core.errors import DestinationBusy
 from backhaul.core.model import Assignment, Location, TransferState

@@ -10,10 +10,10 @@ from sqlalchemy.exc import IntegrityError
 
 from backhaul.adapters.ledger import rows, transfers
 from backhaul.adapters.ledger.daily.adding import add_of_transfer
-from backhaul.adapters.ledger.dialects.statements import Ask, at_once
 from backhaul.adapters.ledger.schema import destinations
 from backhaul.adapters.ledger.schema import jobs as table
 from backhaul.adapters.ledger.session import WriteSession
+from backhaul.adapters.ledger.statements import Ask, at_once
 from backhaul.core.cost.egress import EgressCount
 from backhaul.core.model import Location
 from backhaul.core.ports import ClusterJob

@@ -16,11 +16,11 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from backhaul.adapters.ledger import rows, transfers
 from backhaul.adapters.ledger.agents import paused_route
 from backhaul.adapters.ledger.attempts import end_dead
-from backhaul.adapters.ledger.dialects.statements import at_once
 from backhaul.adapters.ledger.jobs import open_jobs
 from backhaul.adapters.ledger.schema import operator_actions, paused_routes, put, replies
 from backhaul.adapters.ledger.schema import transfers as table
 from backhaul.adapters.ledger.session import WriteSession
+from backhaul.adapters.ledger.statements import at_once
 from backhaul.core.errors import LedgerLocked, PermanentError
 from backhaul.core.model import TransferState
 from backhaul.core.ports import (

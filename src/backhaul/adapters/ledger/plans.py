@@ -20,10 +20,10 @@ from sqlalchemy import (
 
 from backhaul.adapters.ledger import rows, transfers
 from backhaul.adapters.ledger.daily.adding import add_of_transfer
-from backhaul.adapters.ledger.dialects.statements import Ask, at_once
 from backhaul.adapters.ledger.schema import objects as table
 from backhaul.adapters.ledger.schema import transfers as transfer_table
 from backhaul.adapters.ledger.session import WriteSession
+from backhaul.adapters.ledger.statements import Ask, at_once
 from backhaul.core.cost.egress import EgressCount
 from backhaul.core.objects import PlannedObject, StagedObject, Totals
 

@@ -31,7 +31,6 @@ from sqlalchemy import (
 )
 
 from backhaul.adapters.ledger import rows
-from backhaul.adapters.ledger.dialects.statements import Ask
 from backhaul.adapters.ledger.paths import packed
 from backhaul.adapters.ledger.paths.block import PublishedRow
 from backhaul.adapters.ledger.schema import (
@@ -44,6 +43,7 @@ from backhaul.adapters.ledger.schema import (
 )
 from backhaul.adapters.ledger.schema import published as table
 from backhaul.adapters.ledger.session import WriteSession
+from backhaul.adapters.ledger.statements import Ask
 from backhaul.core.model import Location, TransferState
 from backhaul.core.objects import ManifestSum
 from backhaul.core.ports import Published

@@ -15,9 +15,9 @@ from sqlalchemy import Connection, Engine, RowMapping, select
 from backhaul.adapters.ledger import rows, transfers
 from backhaul.adapters.ledger.dialects.commits import SharedCommits
 from backhaul.adapters.ledger.dialects.database import ALONE, Block, Database, Turn
-from backhaul.adapters.ledger.dialects.statements import Ask
 from backhaul.adapters.ledger.owner import LedgerOwner
 from backhaul.adapters.ledger.schema import meta
+from backhaul.adapters.ledger.statements import Ask
 
 
 class WriteSession:

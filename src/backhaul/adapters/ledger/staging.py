@@ -23,10 +23,10 @@ from sqlalchemy import (
 )
 
 from backhaul.adapters.ledger import rows, transfers
-from backhaul.adapters.ledger.dialects.statements import Ask
 from backhaul.adapters.ledger.jobs import destinations_of_open_jobs
 from backhaul.adapters.ledger.schema import destinations, micros, putting, staging_roots
 from backhaul.adapters.ledger.session import WriteSession
+from backhaul.adapters.ledger.statements import Ask
 from backhaul.core.model import Location
 from backhaul.core.ports import AbandonedStaging
 from backhaul.core.transfer.placing import holds_files

@@ -26,8 +26,8 @@ from sqlalchemy import (
 
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.daily.adding import add_ending
-from backhaul.adapters.ledger.dialects.statements import Ask, at_once
 from backhaul.adapters.ledger.schema import journal, transfers, upsert
+from backhaul.adapters.ledger.statements import Ask, at_once
 from backhaul.core.errors import BackhaulError, TakenOver
 from backhaul.core.model import HOLD_GAP, Hold, TransferState
 from backhaul.core.ports import MessageKey, Settlement

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from backhaul.adapters.ledger.dialects.database import ALONE, Block
-from backhaul.adapters.ledger.dialects.statements import Ask
+from backhaul.adapters.ledger.statements import Ask
 from backhaul.core.errors import OutageError
 
 if TYPE_CHECKING:

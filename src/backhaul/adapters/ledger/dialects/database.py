@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound, SQLAlchemyError
 
 from backhaul.adapters.ledger import rows
-from backhaul.adapters.ledger.dialects.statements import Ask
 from backhaul.adapters.ledger.schema import WrongValue
+from backhaul.adapters.ledger.statements import Ask
 from backhaul.core.errors import BackhaulError, LedgerDamaged, PermanentError
 from backhaul.core.fleet.standing import Alone, Standing
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from backhaul.adapters.ledger.dialects.database import Turn
-from backhaul.adapters.ledger.dialects.statements import Ask
 from backhaul.adapters.ledger.session import WriteSession
+from backhaul.adapters.ledger.statements import Ask
 from backhaul.core.model import Assignment
 from backhaul.core.requests.admission import MINUTE_S
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Select, bindparam, select, type_coerce
 
-from backhaul.adapters.ledger.dialects.statements import Ask
 from backhaul.adapters.ledger.paths.block import PublishedRow, unpack
 from backhaul.adapters.ledger.schema import WrongValue, packed_paths, published
+from backhaul.adapters.ledger.statements import Ask
 
 LAST_CHARACTER = "\U0010ffff"
 ROW_COLUMNS = tuple(

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, cast
 import psycopg
 from sqlalchemy import Connection, Engine, event
 
-from backhaul.adapters.ledger.dialects.statements import Ask, is_at_once
 from backhaul.adapters.ledger.postgres.waits import Answer, BoundedConnection, LastResult
+from backhaul.adapters.ledger.statements import Ask, is_at_once
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import ExecutionContext

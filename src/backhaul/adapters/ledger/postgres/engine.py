@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from psycopg.abc import Buffer
     from sqlalchemy import Connection
 
-    from backhaul.adapters.ledger.dialects.statements import Ask
+    from backhaul.adapters.ledger.statements import Ask
     from backhaul.core.ports.ledger_place import PostgresUrl
 
 LOCK_S = 5

@@ -15,7 +15,6 @@ from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import PendingRollbackError
 
 from backhaul.adapters.ledger.dialects.database import Block, Database, ServerTransaction, Turn
-from backhaul.adapters.ledger.dialects.statements import Ask
 from backhaul.adapters.ledger.postgres import outcome
 from backhaul.adapters.ledger.postgres.deferred import DeferringConnection, foresee, noted
 from backhaul.adapters.ledger.postgres.engine import lock_as_it_begins
@@ -23,6 +22,7 @@ from backhaul.adapters.ledger.postgres.lineage import newest_timeline
 from backhaul.adapters.ledger.postgres.member import locked
 from backhaul.adapters.ledger.postgres.moment import COUNTER_BITS, ServerMoment, current
 from backhaul.adapters.ledger.postgres.spans import spans_overlap
+from backhaul.adapters.ledger.statements import Ask
 from backhaul.core.errors import (
     BackhaulError,
     DestinationBusy,

@@ -34,7 +34,6 @@ from sqlalchemy import (
     update,
 )
 
-from backhaul.adapters.ledger.dialects.statements import at_once
 from backhaul.adapters.ledger.schema import (
     destinations,
     jobs,
@@ -46,6 +45,7 @@ from backhaul.adapters.ledger.schema import (
     transfers,
 )
 from backhaul.adapters.ledger.session import ReadSession, WriteSession
+from backhaul.adapters.ledger.statements import at_once
 from backhaul.core.model import TransferState
 from backhaul.core.objects import Proof
 from backhaul.core.ports.replies import ReplyState
