@@ -16,7 +16,7 @@ import pytest
 from backhaul.adapters.ledger import SqlLedger, open_ledger
 from backhaul.adapters.ledger.agents import SUMMED_TO
 from backhaul.adapters.ledger.dialects.commits import SharedCommits
-from backhaul.adapters.ledger.dialects.database import Block, Turn
+from backhaul.adapters.ledger.dialects.database import LedgerTurn, TransactionBlock
 from backhaul.core.model import Assignment, Limits, Location, TransferState
 from backhaul.core.objects import ManifestSum
 from backhaul.core.ports import MessageKey
@@ -190,11 +190,11 @@ def test_who_is_alone_lets_all_others_wait(
 def test_two_turns_in_one_transaction_are_refused(fleet: Fleet) -> None:
     """Two agents could wait for each other, each with the turn that the other one wants."""
     commits = fleet.agent(ME).ledger._commits
-    with commits.transaction(Block(is_beside=True)):
-        commits.take_turn(Turn.CLAIM)
-        commits.take_turn(Turn.CLAIM)
+    with commits.transaction(TransactionBlock(is_beside=True)):
+        commits.take_turn(LedgerTurn.CLAIM)
+        commits.take_turn(LedgerTurn.CLAIM)
         with pytest.raises(AssertionError, match="ring"):
-            commits.take_turn(Turn.SUM)
+            commits.take_turn(LedgerTurn.SUM)
 
 
 def test_many_at_once_leave_one_chain_and_true_sums(

@@ -13,7 +13,7 @@ import pytest
 
 from backhaul.adapters.ledger import Owner, SqlLedger, open_ledger
 from backhaul.adapters.ledger.destinations import SqlDestinations
-from backhaul.adapters.ledger.dialects.database import Turn
+from backhaul.adapters.ledger.dialects.database import LedgerTurn
 from backhaul.adapters.ledger.opening.servers import open_server
 from backhaul.adapters.ledger.postgres import member
 from backhaul.adapters.ledger.postgres.engine import _DEFAULTS, writing_engine
@@ -318,8 +318,8 @@ def test_commands_are_members_while_they_write(fleet: Fleet) -> None:
     assert begin(agent.ledger, "new", KEY).is_takeover
 
 
-@pytest.mark.parametrize("turn", list(Turn))
-def test_without_a_row_to_take_turns_by_nothing_is_written(fleet: Fleet, turn: Turn) -> None:
+@pytest.mark.parametrize("turn", list(LedgerTurn))
+def test_without_a_row_to_take_turns_by_nothing_is_written(fleet: Fleet, turn: LedgerTurn) -> None:
     agent = fleet.agent(ME)
     begin(agent.ledger, "t1", KEY)
     statement(fleet.url, f"DELETE FROM meta WHERE name = '{turn}'")  # noqa: S608 - a constant

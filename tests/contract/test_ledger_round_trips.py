@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select, update
 
 from backhaul.adapters.ledger import SqlLedger, open_ledger
-from backhaul.adapters.ledger.dialects.database import Block
+from backhaul.adapters.ledger.dialects.database import TransactionBlock
 from backhaul.adapters.ledger.postgres.deferred import DeferringConnection
 from backhaul.adapters.ledger.postgres.waits import BoundedConnection
 from backhaul.adapters.ledger.schema import meta, put
@@ -150,7 +150,7 @@ def test_what_was_asked_ahead_is_undone_with_its_block_alone(ledger: SqlLedger) 
     assert claimed is not None
     commits = ledger._commits
     with ThreadPoolExecutor() as threads:
-        with commits.transaction(Block(is_beside=True)) as tx:
+        with commits.transaction(TransactionBlock(is_beside=True)) as tx:
             stale = threads.submit(ledger.intend, "t1", claimed.epoch - 1, [proof(0)], T0)
             eventually(lambda: commits._coming == 1)
             put(tx, meta, {"name": "of the first", "value": "kept"})
@@ -163,7 +163,7 @@ def test_what_was_asked_ahead_is_undone_with_its_block_alone(ledger: SqlLedger) 
 def test_a_change_made_ahead_must_be_what_its_block_does_first(ledger: SqlLedger) -> None:
     """Else it would be kept although its block did not come to it."""
     ahead = Ask(at_once(update(meta).where(meta.c.name == "ledger_id")), {"value": "other"})
-    block = Block(is_beside=True, asks=[ahead])
+    block = TransactionBlock(is_beside=True, asks=[ahead])
     with (
         pytest.raises(AssertionError, match="made ahead"),
         ledger._commits.transaction(block) as tx,
@@ -180,7 +180,7 @@ def test_a_change_made_ahead_must_be_what_its_block_does_first(ledger: SqlLedger
 def test_what_was_asked_ahead_is_asked_anew_after_a_change(ledger: SqlLedger) -> None:
     begin(ledger)
     ask = Ask(select(meta.c.value).where(meta.c.name == "seen"), {})
-    with ledger._commits.transaction(Block(is_beside=True, asks=[ask, ask])) as tx:
+    with ledger._commits.transaction(TransactionBlock(is_beside=True, asks=[ask, ask])) as tx:
         assert tx.execute(*ask).scalar() is None
         put(tx, meta, {"name": "seen", "value": "now"})
         assert tx.execute(*ask).scalar() == "now"

@@ -19,11 +19,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from backhaul.adapters.ledger.dialects.database import Turn
+from backhaul.adapters.ledger.dialects.database import LedgerTurn
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.postgres.member import AGENT, Member
 from backhaul.adapters.ledger.postgres.pulse import Seen
-from backhaul.adapters.ledger.postgres.waits import Answer
+from backhaul.adapters.ledger.postgres.waits import StatementAnswer
 from backhaul.core.fleet.liveness import DEAD_S, GAP_S, TRUST_S
 from backhaul.core.ports import Message
 from backhaul.core.ports.ledger_place import PostgresUrl
@@ -229,14 +229,14 @@ class _Connection:
         self.info: dict[str, object] = {}
         self.connection = self.driver_connection = self
 
-    def answers(self, _texts: object) -> list[Answer]:
+    def answers(self, _texts: object) -> list[StatementAnswer]:
         self._on_the_way()
         self.server = self._sim.servers.begin(self._process)
         self._sim.servers.check(self._process, self.server)
         members = self.server.members.in_force()
         in_force = [(me, row.where) for me, row in members.items()]
-        found: list[list[Any]] = [[(turn,) for turn in Turn], in_force]
-        return [Answer([], len(rows), rows) for rows in found]
+        found: list[list[Any]] = [[(turn,) for turn in LedgerTurn], in_force]
+        return [StatementAnswer([], len(rows), rows) for rows in found]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Insert, RowMapping, bindparam, delete, func, 
 
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.dialects.commits import take_turn
-from backhaul.adapters.ledger.dialects.database import Turn
+from backhaul.adapters.ledger.dialects.database import LedgerTurn
 from backhaul.adapters.ledger.schema import (
     WrongValue,
     activity,
@@ -100,7 +100,7 @@ class SqlAgents(WriteSession):
         with self._transaction() as tx:  # alone: no line below the last one comes after it
             last = int(tx.execute(_LAST_LINE).scalar_one())
         with self._beside() as tx:
-            take_turn(tx, Turn.SUM)
+            take_turn(tx, LedgerTurn.SUM)
             after = _number(tx.execute(_SUMMED).scalar())
             to = min(last, after + most)
             lines = tx.execute(_NEXT_LINES, {"after": after, "to": to}).mappings().all()

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, select, union_all, upd
 from backhaul.adapters.ledger import jobs, publications, replays, rows, staging, transfers
 from backhaul.adapters.ledger.daily.adding import add_of_transfer
 from backhaul.adapters.ledger.dialects.commits import foresee, take_turn
-from backhaul.adapters.ledger.dialects.database import Turn
+from backhaul.adapters.ledger.dialects.database import LedgerTurn
 from backhaul.adapters.ledger.outbox import writing
 from backhaul.adapters.ledger.plans import append, asked_to_prove, drop_plan, prove
 from backhaul.adapters.ledger.schema import destinations, put
@@ -92,7 +92,7 @@ class SqlDestinations(WriteSession):
             staging.asked_around(destination),
             publications.asked_for_rivals(transfer_id),
         ]
-        with suppress(DestinationBusy), self._beside(*asks, turn=Turn.CLAIM) as tx:
+        with suppress(DestinationBusy), self._beside(*asks, turn=LedgerTurn.CLAIM) as tx:
             transfer = self._mine(tx, transfer_id)
             is_taken, row, dead = self._look(tx, transfer_id, destination)
             if is_taken or self._is_full(tx, transfer_id, assignment):
@@ -219,7 +219,7 @@ class SqlDestinations(WriteSession):
             *(proofs if len(proofs) == 1 else ()),
             *([transfers.asked(transfer_id)] if is_counted else ()),
         ]
-        turn = Turn.SUM if is_counted else None
+        turn = LedgerTurn.SUM if is_counted else None
         with suppress(_NotOwned), self._beside(*asks, turn=turn) as tx:
             if not _compare_and_set(tx, transfer_id, epoch, intent):
                 raise _NotOwned
@@ -248,7 +248,7 @@ class SqlDestinations(WriteSession):
             transfer = self._begun(tx, transfer_id)
             if not _compare_and_set(tx, transfer_id, epoch, _FINISHED):
                 return (transfer["state"], transfer["epoch"]) == (state.value, epoch)
-            take_turn(tx, Turn.SUM)
+            take_turn(tx, LedgerTurn.SUM)
             foresee(tx, publications.LAST_SEAL, publications.asked_to_publish(transfer))
             previous = publications.last_seal(tx) if manifest is not None else ""
             publications.publish(tx, transfer, epoch)

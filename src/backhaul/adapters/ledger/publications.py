@@ -260,7 +260,7 @@ def seal(
     *,
     previous: str,
 ) -> None:
-    """The sealing line of the transfer's manifest, chained to the one before; in `Turn.SUM`.
+    """The sealing line of the transfer's manifest, chained to the one before; in `LedgerTurn.SUM`.
 
     Args:
         previous: `last_seal`.

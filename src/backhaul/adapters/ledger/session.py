@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, RowMapping, select
 
 from backhaul.adapters.ledger import rows, transfers
 from backhaul.adapters.ledger.dialects.commits import SharedCommits
-from backhaul.adapters.ledger.dialects.database import ALONE, Block, Database, Turn
+from backhaul.adapters.ledger.dialects.database import ALONE, Database, LedgerTurn, TransactionBlock
 from backhaul.adapters.ledger.owner import LedgerOwner
 from backhaul.adapters.ledger.schema import meta
 from backhaul.adapters.ledger.statements import Ask
@@ -55,18 +55,20 @@ class WriteSession:
         self._commits.observe_commit = receiver
 
     @contextmanager
-    def _transaction(self, block: Block = ALONE) -> Iterator[Connection]:
+    def _transaction(self, block: TransactionBlock = ALONE) -> Iterator[Connection]:
         # Die in here and the next opening rolls back; die after it and all is kept.
         with self._database.mapped(), self._commits.transaction(block) as tx:
             yield tx
 
-    def _beside(self, *asks: Ask, turn: Turn | None = None) -> AbstractContextManager[Connection]:
-        """A transaction beside those of other processes, see `Block`.
+    def _beside(
+        self, *asks: Ask, turn: LedgerTurn | None = None
+    ) -> AbstractContextManager[Connection]:
+        """A transaction beside those of other processes, see `TransactionBlock`.
 
         Args:
             asks: Statements that it begins with, in their order: one round trip for all of them.
         """
-        return self._transaction(Block(is_beside=True, turn=turn, asks=asks))
+        return self._transaction(TransactionBlock(is_beside=True, turn=turn, asks=asks))
 
     def _is_live(self, transfer_id: str, owner: str | None) -> bool:
         """Whether a process, this one or another, works on the transfer right now."""

@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from backhaul.adapters.ledger.daily.tables import egress, endings
 from backhaul.adapters.ledger.dialects.commits import take_turn
-from backhaul.adapters.ledger.dialects.database import Turn
+from backhaul.adapters.ledger.dialects.database import LedgerTurn
 from backhaul.adapters.ledger.schema import WrongValue, transfers, upsert
 from backhaul.core.cost.egress import Egress, EgressCount, Purpose, sender_of
 from backhaul.core.model import TransferState
@@ -62,7 +62,7 @@ def add_of_day(tx: Connection, route: str, sender: str, read: EgressCount) -> No
         if size_bytes
     ]
     if added:
-        take_turn(tx, Turn.SUM)
+        take_turn(tx, LedgerTurn.SUM)
         tx.execute(_adding(tx.dialect.name, egress, ("bytes",)), added)
 
 
@@ -79,7 +79,7 @@ def add_ending(
         "dead": int(state is TransferState.DEAD),
         "objects": transfer["objects_planned"] if is_done else 0,
     }
-    take_turn(tx, Turn.SUM)
+    take_turn(tx, LedgerTurn.SUM)
     tx.execute(_adding(tx.dialect.name, endings, ("done", "dead", "objects")), values)
 
 

@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from backhaul.adapters.ledger.dialects.database import ALONE, Block
+from backhaul.adapters.ledger.dialects.database import ALONE, TransactionBlock
 from backhaul.adapters.ledger.statements import Ask
 from backhaul.core.errors import OutageError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RootTransaction
 
-    from backhaul.adapters.ledger.dialects.database import Database, ServerTransaction, Turn
+    from backhaul.adapters.ledger.dialects.database import Database, LedgerTurn, ServerTransaction
 
 MOST = 32  # transactions with one commit: no thread waits for more of them than that
 LOOK_S = 0.05
@@ -38,7 +38,7 @@ def announce(tx: Connection, what: object) -> None:
         commits.announce(what)
 
 
-def take_turn(tx: Connection, turn: Turn) -> None:
+def take_turn(tx: Connection, turn: LedgerTurn) -> None:
     """`SharedCommits.take_turn`, for who has only the connection."""
     commits: SharedCommits | None = tx.info.get(_SHARED)
     if commits is not None:
@@ -65,7 +65,7 @@ class _Group:
         self.transaction = transaction
         self.on_server = on_server
         self.is_beside = is_beside
-        self.turn: Turn | None = None
+        self.turn: LedgerTurn | None = None
         self.size = 0
         self.undoing: list[Callable[[], None]] = []
         self.own_undoing = 0  # where those of the block under way begin
@@ -105,14 +105,14 @@ class SharedCommits:
         self.observe_kept: Callable[[Any], None] | None = None
 
     @contextmanager
-    def transaction(self, block: Block = ALONE) -> Iterator[Connection]:
+    def transaction(self, block: TransactionBlock = ALONE) -> Iterator[Connection]:
         """Changes in the block are committed when it is left without an error, else undone.
 
         The block must not open another: it would wait for itself.
 
         Args:
             block: Where it is beside others, what it reads and changes is of one transfer that this
-                process owns, or it has a `Turn`.
+                process owns, or it has a `LedgerTurn`.
 
         Raises:
             SQLAlchemyError, or of the driver: Nothing of the block is kept.
@@ -143,7 +143,7 @@ class SharedCommits:
         if self._group is not None and self.observe_kept is not None:
             self._group.announced.append(what)
 
-    def take_turn(self, turn: Turn) -> None:
+    def take_turn(self, turn: LedgerTurn) -> None:
         """In a block that runs beside others: they wait here until it is committed.
 
         No block joins after it: who holds a turn waits for no lock of another process.
@@ -184,7 +184,7 @@ class SharedCommits:
                 with self._counting:
                     self._coming -= 1
 
-    def _join(self, block: Block) -> tuple[_Group, bool]:
+    def _join(self, block: TransactionBlock) -> tuple[_Group, bool]:
         """The group, and whether this is its first block."""
         if self._group is not None and self._group.is_beside and not block.is_beside:
             self._end(self._group)
@@ -204,7 +204,7 @@ class SharedCommits:
         self._group.own_announced = len(self._group.announced)
         return self._group, is_new
 
-    def _ahead(self, block: Block) -> None:
+    def _ahead(self, block: TransactionBlock) -> None:
         """What a transaction's first block has of its beginning."""
         if block.turn is not None:
             self.take_turn(block.turn)
@@ -221,7 +221,7 @@ class SharedCommits:
         except self._database.errors as error:
             self._lose(group, error)
 
-    def _begin(self, block: Block) -> RootTransaction:
+    def _begin(self, block: TransactionBlock) -> RootTransaction:
         self._database.prepare(self._connection, block)
         transaction = self._connection.begin()
         # Each time: `info` is that of the driver's connection, and this may be another one.

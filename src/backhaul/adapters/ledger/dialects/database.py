@@ -32,7 +32,7 @@ class EditedLedger(LedgerDamaged):
     """A row that Backhaul did not write."""
 
 
-class Turn(StrEnum):
+class LedgerTurn(StrEnum):
     """What transactions that run beside each other do one after the other."""
 
     CLAIM = "turn_claim"  # which destinations are owned, and how many a route has in flight
@@ -40,7 +40,7 @@ class Turn(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Block:
+class TransactionBlock:
     """What is known of a block before it begins.
 
     Attributes:
@@ -51,11 +51,11 @@ class Block:
     """
 
     is_beside: bool = False
-    turn: Turn | None = None
+    turn: LedgerTurn | None = None
     asks: Sequence[Ask] = ()
 
 
-ALONE = Block()
+ALONE = TransactionBlock()
 
 
 class ServerTransaction:
@@ -80,7 +80,7 @@ class Database(ABC):
         """All that a statement or a commit may raise."""
         return (SQLAlchemyError, *self.driver_errors)
 
-    def prepare(self, connection: Connection, block: Block) -> None:  # noqa: B027
+    def prepare(self, connection: Connection, block: TransactionBlock) -> None:  # noqa: B027
         """For a transaction of `lock`; called before it begins with this block."""
 
     def lock(  # noqa: B027 - SQLite locks as it begins
@@ -93,7 +93,7 @@ class Database(ABC):
                 read after it is what those before have committed.
         """
 
-    def take_turn(self, connection: Connection, turn: Turn) -> None:  # noqa: B027
+    def take_turn(self, connection: Connection, turn: LedgerTurn) -> None:  # noqa: B027
         """In a transaction beside others: from here on, only one of them until it ends.
 
         What is read after it is what the one before has committed.

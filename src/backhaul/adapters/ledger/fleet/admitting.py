@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from backhaul.adapters.ledger.dialects.database import Turn
+from backhaul.adapters.ledger.dialects.database import LedgerTurn
 from backhaul.adapters.ledger.session import WriteSession
 from backhaul.adapters.ledger.statements import Ask
 from backhaul.core.model import Assignment
@@ -55,6 +55,6 @@ class SqlAdmissions(WriteSession):
             "minute": _MINUTE_US,
         }
         ask = Ask(_ADMIT, values)
-        with self._beside(ask, turn=Turn.CLAIM) as tx:
+        with self._beside(ask, turn=LedgerTurn.CLAIM) as tx:
             is_admitted, left_us = tx.execute(*ask).one()
         return 0.0 if is_admitted else min(MINUTE_S, max(0.0, left_us / 1_000_000))

@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Column, Connection, Table, column, delete, func, select
 
-from backhaul.adapters.ledger.dialects.database import Turn
+from backhaul.adapters.ledger.dialects.database import LedgerTurn
 from backhaul.adapters.ledger.fleet.tables import members
 from backhaul.adapters.ledger.opening.files import open_file_reader
 from backhaul.adapters.ledger.opening.servers import server_member
@@ -38,7 +38,7 @@ from backhaul.core.ports.ledger_place import PostgresUrl
 ROWS_AT_ONCE = 1000  # read into memory
 GONE = "gone/"  # before the text of an owner whose process is of no member
 # Of `meta`: the database's own.
-_SERVER_ROWS = frozenset({*Turn, LEADER_ROW, LINEAGE_ROW, migrate.NEEDED_ROW})
+_SERVER_ROWS = frozenset({*LedgerTurn, LEADER_ROW, LINEAGE_ROW, migrate.NEEDED_ROW})
 # What a process works on, and how a row shows that it still does.
 _WORKED_ON = {transfers.name: "finished_at", destinations.name: "owner_transfer"}
 # A row may wait for the file longer than a transaction of an agent may.

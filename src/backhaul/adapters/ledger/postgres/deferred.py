@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 import psycopg
 from sqlalchemy import Connection, Engine, event
 
-from backhaul.adapters.ledger.postgres.waits import Answer, BoundedConnection, LastResult
+from backhaul.adapters.ledger.postgres.waits import BoundedConnection, LastResult, StatementAnswer
 from backhaul.adapters.ledger.statements import Ask, is_at_once
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class DeferringConnection(BoundedConnection):
         self.is_deferring = False
         self.notes: list[str] | None = None
         self._later: list[str] = []
-        self._foreseen: dict[str, Answer] = {}
+        self._foreseen: dict[str, StatementAnswer] = {}
 
     def defer(self, text: str, values: _Values) -> None:
         """Send this statement with the next one.
@@ -57,7 +57,7 @@ class DeferringConnection(BoundedConnection):
         self.foresee({})
         self._later.append(self.filled(text, values))
 
-    def foresee(self, answers: Mapping[str, Answer]) -> None:
+    def foresee(self, answers: Mapping[str, StatementAnswer]) -> None:
         """From now on these, by text, and no others."""
         if any(one.description is None for one in self._foreseen.values()):
             raise AssertionError("a change was made ahead, and its block did something else first")
@@ -67,11 +67,11 @@ class DeferringConnection(BoundedConnection):
         """What was foreseen is being undone."""
         self._foreseen = {}
 
-    def foreseen(self, text: str, values: _Values) -> Answer | None:
+    def foreseen(self, text: str, values: _Values) -> StatementAnswer | None:
         """The answer to this statement, once."""
         return self._foreseen.pop(self.filled(text, values), None) if self._foreseen else None
 
-    def answers(self, texts: Sequence[str]) -> list[Answer]:
+    def answers(self, texts: Sequence[str]) -> list[StatementAnswer]:
         """Of these statements, carried out now, after what waits and in the same round trip."""
         cursor = JoinedCursor(self)
         cursor.execute(_APART.join([*self.take_deferred(), *texts]))
@@ -188,7 +188,9 @@ def noted(connection: Connection, asks: Sequence[Ask]) -> list[str]:
     return texts
 
 
-def foresee(connection: Connection, texts: Sequence[str], answers: Sequence[Answer]) -> None:
+def foresee(
+    connection: Connection, texts: Sequence[str], answers: Sequence[StatementAnswer]
+) -> None:
     """These statements find these answers when they are executed, until something is changed.
 
     Args:

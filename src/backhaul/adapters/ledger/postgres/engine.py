@@ -27,7 +27,7 @@ from backhaul.adapters.ledger.postgres.deferred import (
 )
 from backhaul.adapters.ledger.postgres.moment import READER_SQL, WRITER_SQL, ServerMoment, remember
 from backhaul.adapters.ledger.postgres.primary import PrimaryMemory
-from backhaul.adapters.ledger.postgres.waits import Answer, BoundedConnection, LastResult
+from backhaul.adapters.ledger.postgres.waits import BoundedConnection, LastResult, StatementAnswer
 from backhaul.core.errors import OutageError
 
 if TYPE_CHECKING:
@@ -198,13 +198,13 @@ def begun_with(connection: Connection, text: str) -> Begun:
     return _rows(_answers(connection, text)) if begun is None else begun
 
 
-def _answers(connection: Connection, text: str) -> list[Answer]:
+def _answers(connection: Connection, text: str) -> list[StatementAnswer]:
     """Not through SQLAlchemy, which forgets those before a last one without rows."""
     driver = cast("DeferringConnection", connection.connection.driver_connection)
     return driver.answers([text])
 
 
-def _rows(answers: Sequence[Answer]) -> Begun:
+def _rows(answers: Sequence[StatementAnswer]) -> Begun:
     return [one.rows for one in answers if one.description is not None]
 
 

@@ -14,7 +14,12 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import PendingRollbackError
 
-from backhaul.adapters.ledger.dialects.database import Block, Database, ServerTransaction, Turn
+from backhaul.adapters.ledger.dialects.database import (
+    Database,
+    LedgerTurn,
+    ServerTransaction,
+    TransactionBlock,
+)
 from backhaul.adapters.ledger.postgres import outcome
 from backhaul.adapters.ledger.postgres.deferred import DeferringConnection, foresee, noted
 from backhaul.adapters.ledger.postgres.engine import lock_as_it_begins
@@ -160,7 +165,7 @@ class PostgresDatabase(Database):
     def standing(self) -> Standing:
         return Alone() if self._member is None else self._member
 
-    def prepare(self, connection: Connection, block: Block) -> None:
+    def prepare(self, connection: Connection, block: TransactionBlock) -> None:
         turn = [] if block.turn is None or not block.is_beside else [_turn(block.turn)]
         lock_as_it_begins(connection, locked(is_beside=block.is_beside), turn, block.asks)
 
@@ -170,7 +175,7 @@ class PostgresDatabase(Database):
         self._member.check(connection, is_beside=is_beside)
         _driver(connection).is_deferring = True
 
-    def take_turn(self, connection: Connection, turn: Turn) -> None:
+    def take_turn(self, connection: Connection, turn: LedgerTurn) -> None:
         _driver(connection).defer(_turn(turn), None)
 
     def foresee(self, connection: Connection, asks: Sequence[Ask]) -> None:
@@ -246,7 +251,7 @@ class PostgresDatabase(Database):
         return OutageError.of("ledger", code, f"{self.name} {what}: {detail}", hint=HINTS[code])
 
 
-def _turn(turn: Turn) -> str:
+def _turn(turn: LedgerTurn) -> str:
     """A row, and not a table: these are taken in the middle of a transaction."""
     return f"SELECT value FROM meta WHERE name = '{turn}' FOR UPDATE"  # noqa: S608 - of constants
 

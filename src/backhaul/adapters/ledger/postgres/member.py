@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backhaul import __version__
-from backhaul.adapters.ledger.dialects.database import Turn
+from backhaul.adapters.ledger.dialects.database import LedgerTurn
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.postgres.engine import begun_with
 from backhaul.adapters.ledger.postgres.pulse import (
@@ -43,7 +43,7 @@ AGENT, COMMAND = "agent", "command"
 AGAIN_S = 1.0  # after a second beat that failed: the first is repeated at once
 JOIN_TRIES = 5  # of five seconds each: the server ends an idle transaction after 15 s
 _CHECK = f"""
-SELECT name FROM meta WHERE name IN ({", ".join(f"'{one}'" for one in Turn)});
+SELECT name FROM meta WHERE name IN ({", ".join(f"'{one}'" for one in LedgerTurn)});
 SELECT id, process FROM members WHERE {IN_FORCE}
 """  # noqa: S608 - of constants
 _ALONE, _BESIDE = f"{LOCK_ALONE}; {_CHECK}", f"{LOCK_BESIDE}; {_CHECK}"
@@ -235,7 +235,7 @@ class Member:
         turns, in_force = begun_with(connection, locked(is_beside=is_beside))
         self._in_force = dict(in_force)
         there = {name for (name,) in turns}
-        for turn in Turn:
+        for turn in LedgerTurn:
             require_row(turn in there, turn, self._name)
         if self.id not in self._in_force:
             self._fence()

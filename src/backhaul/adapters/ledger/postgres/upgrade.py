@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import ColumnElement, Connection, Select, select
 
 from backhaul import __version__
-from backhaul.adapters.ledger.dialects.database import Turn
+from backhaul.adapters.ledger.dialects.database import LedgerTurn
 from backhaul.adapters.ledger.dialects.migrate import OLDEST, REVISIONS, Revisions, steps_after
 from backhaul.adapters.ledger.fleet.tables import members
 from backhaul.adapters.ledger.postgres import migrate
@@ -28,7 +28,7 @@ _IN_FORCE = (members.c.ended_at.is_(None), members.c.judged_at.is_(None))
 
 def make_rows(tx: Connection) -> None:
     """Of a new ledger: by which writers take turns, and who leads."""
-    for name, value in ((Turn.CLAIM, ""), (Turn.SUM, ""), (LEADER_ROW, "0:")):
+    for name, value in ((LedgerTurn.CLAIM, ""), (LedgerTurn.SUM, ""), (LEADER_ROW, "0:")):
         row = upsert(tx.dialect.name, meta).values(name=name, value=value)
         tx.execute(row.on_conflict_do_nothing())
 

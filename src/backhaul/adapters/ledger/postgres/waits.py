@@ -21,7 +21,7 @@ class NoAnswer(psycopg.OperationalError):
     """The server said nothing for `answer_s`; the connection is closed."""
 
 
-class Answer:
+class StatementAnswer:
     """Of one statement, in memory; a cursor of it for SQLAlchemy (PEP 249).
 
     Args:
@@ -70,13 +70,13 @@ class LastResult(psycopg.Cursor[Any]):
             self._results_found += 1
         return self
 
-    def answers(self) -> list[Answer]:
+    def answers(self) -> list[StatementAnswer]:
         """One for each statement; nothing is left to read after that."""
         found = []
         for number in range(self._results_found):
             self.set_result(number)
             rows = [] if self.description is None else self.fetchall()
-            found.append(Answer(self.description, self.rowcount, rows))
+            found.append(StatementAnswer(self.description, self.rowcount, rows))
         return found
 
 
