@@ -18,7 +18,7 @@ from backhaul.adapters.ledger.dialects.database import TransactionBlock
 from backhaul.adapters.ledger.postgres.deferred import DeferringConnection
 from backhaul.adapters.ledger.postgres.waits import BoundedConnection
 from backhaul.adapters.ledger.schema import meta, put
-from backhaul.adapters.ledger.statements import Ask, at_once
+from backhaul.adapters.ledger.statements import Query, at_once
 from backhaul.core.errors import BackhaulError
 from backhaul.core.model import TransferState
 from backhaul.core.ports import MessageKey
@@ -143,7 +143,7 @@ def test_it_spares_the_block_of_another_thread_that_shares_its_commit(
     statement(place, "DELETE FROM meta WHERE name = 'of the second'")
 
 
-def test_what_was_asked_ahead_is_undone_with_its_block_alone(ledger: SqlLedger) -> None:
+def test_what_was_sent_ahead_is_undone_with_its_block_alone(ledger: SqlLedger) -> None:
     """The proof was written before the comparison said that nothing is to be."""
     begin(ledger)
     claimed = claim(ledger, first=[planned(0)], is_complete=True)
@@ -162,8 +162,8 @@ def test_what_was_asked_ahead_is_undone_with_its_block_alone(ledger: SqlLedger) 
 
 def test_a_change_made_ahead_must_be_what_its_block_does_first(ledger: SqlLedger) -> None:
     """Else it would be kept although its block did not come to it."""
-    ahead = Ask(at_once(update(meta).where(meta.c.name == "ledger_id")), {"value": "other"})
-    block = TransactionBlock(is_beside=True, asks=[ahead])
+    ahead = Query(at_once(update(meta).where(meta.c.name == "ledger_id")), {"value": "other"})
+    block = TransactionBlock(is_beside=True, queries=[ahead])
     with (
         pytest.raises(AssertionError, match="made ahead"),
         ledger._commits.transaction(block) as tx,
@@ -177,10 +177,12 @@ def test_a_change_made_ahead_must_be_what_its_block_does_first(ledger: SqlLedger
         assert found.scalar_one() == ledger.ledger_id
 
 
-def test_what_was_asked_ahead_is_asked_anew_after_a_change(ledger: SqlLedger) -> None:
+def test_what_was_sent_ahead_is_sent_anew_after_a_change(ledger: SqlLedger) -> None:
     begin(ledger)
-    ask = Ask(select(meta.c.value).where(meta.c.name == "seen"), {})
-    with ledger._commits.transaction(TransactionBlock(is_beside=True, asks=[ask, ask])) as tx:
-        assert tx.execute(*ask).scalar() is None
+    query = Query(select(meta.c.value).where(meta.c.name == "seen"), {})
+    with ledger._commits.transaction(
+        TransactionBlock(is_beside=True, queries=[query, query])
+    ) as tx:
+        assert tx.execute(*query).scalar() is None
         put(tx, meta, {"name": "seen", "value": "now"})
-        assert tx.execute(*ask).scalar() == "now"
+        assert tx.execute(*query).scalar() == "now"

@@ -63,8 +63,8 @@ class SqlAttempts(WriteSession):
             "updated_at": now,
         }
         dialect = self._engine.dialect.name
-        asks = () if key is None else (transfers.added(dialect, new, key),)
-        with self._beside(*asks) as tx:
+        queries = () if key is None else (transfers.adding_query(dialect, new, key),)
+        with self._beside(*queries) as tx:
             row = transfers.add(tx, new, key)
             was_changed = key is not None and row is not None and _is_other_body(row, key)
             if key is not None and was_changed:
@@ -122,7 +122,7 @@ class SqlAttempts(WriteSession):
     ) -> None:
         is_released = False
         try:
-            with self._beside(transfers.asked(transfer_id)) as tx:
+            with self._beside(transfers.by_id_query(transfer_id)) as tx:
                 self._working.discard(transfer_id)
                 is_released = True
                 transfer = transfers.find(tx, transfer_id)
@@ -147,13 +147,13 @@ class SqlAttempts(WriteSession):
                 self._working.discard(transfer_id)
 
     def note_dead_letter(self, transfer_id: str) -> None:
-        with self._beside(transfers.asked(transfer_id)) as tx:
+        with self._beside(transfers.by_id_query(transfer_id)) as tx:
             transfer = transfers.find(tx, transfer_id)
             if transfer is not None and TransferState(transfer["state"]) is TransferState.DEAD:
                 transfers.change(tx, transfer_id, {"has_letter": True})
 
     def note_wait(self, transfer_id: str, hold: Hold | None, code: str, reason: str) -> None:
-        with self._beside(transfers.asked(transfer_id)) as tx:
+        with self._beside(transfers.by_id_query(transfer_id)) as tx:
             transfer = self._begun(tx, transfer_id)
             if transfer["owner"] != self.owner.text:
                 return
@@ -173,14 +173,14 @@ class SqlAttempts(WriteSession):
             transfers.change(tx, transfer_id, {"table_format": ", ".join(sorted(tables))})
 
     def holder(self, transfer_id: str) -> Holder:
-        with self._beside(transfers.asked(transfer_id)) as tx:
+        with self._beside(transfers.by_id_query(transfer_id)) as tx:
             row = transfers.find(tx, transfer_id)
         if row is None:
             return Holder(owner=None, is_cancelled=False)
         return Holder(owner=row["owner"], is_cancelled=row["code"] == transfers.CANCELLED)
 
     def is_mine(self, transfer_id: str) -> bool:
-        with self._beside(transfers.asked(transfer_id)) as tx:
+        with self._beside(transfers.by_id_query(transfer_id)) as tx:
             row = transfers.find(tx, transfer_id)
             is_mine: bool = row is not None and row["owner"] == self.owner.text
             if not is_mine:

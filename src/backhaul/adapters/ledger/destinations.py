@@ -17,14 +17,14 @@ from sqlalchemy import Connection, RowMapping, bindparam, select, union_all, upd
 
 from backhaul.adapters.ledger import jobs, publications, replays, rows, staging, transfers
 from backhaul.adapters.ledger.daily.adding import add_of_transfer
-from backhaul.adapters.ledger.dialects.commits import foresee, take_turn
+from backhaul.adapters.ledger.dialects.commits import prefetch, take_turn
 from backhaul.adapters.ledger.dialects.database import LedgerTurn
 from backhaul.adapters.ledger.outbox import writing
-from backhaul.adapters.ledger.plans import append, asked_to_prove, drop_plan, prove
+from backhaul.adapters.ledger.plans import append, drop_plan, proof_queries, prove
 from backhaul.adapters.ledger.schema import destinations, put
 from backhaul.adapters.ledger.schema import transfers as transfers_table
 from backhaul.adapters.ledger.session import WriteSession
-from backhaul.adapters.ledger.statements import Ask, at_once
+from backhaul.adapters.ledger.statements import Query, at_once
 from backhaul.core.cost.egress import EgressCount
 from backhaul.core.errors import DestinationBusy
 from backhaul.core.model import Assignment, Location, TransferState
@@ -62,7 +62,7 @@ _IF_STILL_OWNER = at_once(
 
 
 class _NotOwned(Exception):
-    """What was asked at once with the comparison has to be undone."""
+    """What was sent with the comparison has to be undone."""
 
 
 class SqlDestinations(WriteSession):
@@ -84,15 +84,15 @@ class SqlDestinations(WriteSession):
     ) -> Claimed | None:
         self._database.require_keys(destination, ())
         self._database.require_keys(directory, first)
-        asks = [
-            transfers.asked(transfer_id),
-            _asked_in_the_way(destination),
-            *self._asked_of_route(transfer_id, assignment),
-            jobs.ASKED_OPEN,
-            staging.asked_around(destination),
-            publications.asked_for_rivals(transfer_id),
+        queries = [
+            transfers.by_id_query(transfer_id),
+            _in_the_way_query(destination),
+            *self._of_route_queries(transfer_id, assignment),
+            jobs.OPEN_QUERY,
+            staging.around_query(destination),
+            publications.rivals_query(transfer_id),
         ]
-        with suppress(DestinationBusy), self._beside(*asks, turn=LedgerTurn.CLAIM) as tx:
+        with suppress(DestinationBusy), self._beside(*queries, turn=LedgerTurn.CLAIM) as tx:
             transfer = self._mine(tx, transfer_id)
             is_taken, row, dead = self._look(tx, transfer_id, destination)
             if is_taken or self._is_full(tx, transfer_id, assignment):
@@ -138,10 +138,10 @@ class SqlDestinations(WriteSession):
         return None
 
     def is_full(self, transfer_id: str, assignment: Assignment) -> bool:
-        asks = self._asked_of_route(transfer_id, assignment)
-        if not asks:
+        queries = self._of_route_queries(transfer_id, assignment)
+        if not queries:
             return False
-        with self._beside(*asks) as tx:
+        with self._beside(*queries) as tx:
             return self._is_full(tx, transfer_id, assignment)
 
     def _look(
@@ -153,7 +153,7 @@ class SqlDestinations(WriteSession):
         """
         own: RowMapping | None = None
         dead: list[str] = []
-        for row in tx.execute(*_asked_in_the_way(destination)).mappings():
+        for row in tx.execute(*_in_the_way_query(destination)).mappings():
             rows.checked(row, destinations.c)
             if row["uri"] == destination.uri:
                 own = row
@@ -172,17 +172,17 @@ class SqlDestinations(WriteSession):
         Exact, as no two processes claim at once. One agent alone counts earlier, in
         `core.requests.admission`.
         """
-        asks = self._asked_of_route(transfer_id, assignment)
-        owners = [one for ask in asks for one in tx.execute(*ask).all()]
+        queries = self._of_route_queries(transfer_id, assignment)
+        owners = [one for query in queries for one in tx.execute(*query).all()]
         most = assignment.limits.in_flight
         in_flight = sum(self._is_live(one.id, one.owner) for one in owners)
-        return bool(asks) and most is not None and in_flight >= most
+        return bool(queries) and most is not None and in_flight >= most
 
-    def _asked_of_route(self, transfer_id: str, assignment: Assignment) -> list[Ask]:
+    def _of_route_queries(self, transfer_id: str, assignment: Assignment) -> list[Query]:
         """Who of a route with a limit is in flight; nothing where this ledger does not count it."""
         if assignment.limits.in_flight is None or not self.standing.is_shared:
             return []
-        return [Ask(_OF_ROUTE, {"of_route": assignment.route, "of_transfer": transfer_id})]
+        return [Query(_OF_ROUTE, {"of_route": assignment.route, "of_transfer": transfer_id})]
 
     def _take(
         self, tx: Connection, transfer_id: str, destination: Location, claimed: Claimed
@@ -213,14 +213,14 @@ class SqlDestinations(WriteSession):
     ) -> bool:
         intent = {"intent_transfer": transfer_id, "intent_at": now}
         is_counted = read is not None and read.total.size_bytes > 0
-        proofs = asked_to_prove(transfer_id, epoch, staged)
-        asks = [
-            _asked_to_set(transfer_id, epoch, intent),
+        proofs = proof_queries(transfer_id, epoch, staged)
+        queries = [
+            _comparing_query(transfer_id, epoch, intent),
             *(proofs if len(proofs) == 1 else ()),
-            *([transfers.asked(transfer_id)] if is_counted else ()),
+            *([transfers.by_id_query(transfer_id)] if is_counted else ()),
         ]
         turn = LedgerTurn.SUM if is_counted else None
-        with suppress(_NotOwned), self._beside(*asks, turn=turn) as tx:
+        with suppress(_NotOwned), self._beside(*queries, turn=turn) as tx:
             if not _compare_and_set(tx, transfer_id, epoch, intent):
                 raise _NotOwned
             prove(tx, transfer_id, epoch, staged)
@@ -243,13 +243,16 @@ class SqlDestinations(WriteSession):
         manifest: ManifestSum | None = None,
         marker: Location | None = None,
     ) -> bool:
-        asks = [transfers.asked(transfer_id), _asked_to_set(transfer_id, epoch, _FINISHED)]
-        with self._beside(*asks) as tx:
+        queries = [
+            transfers.by_id_query(transfer_id),
+            _comparing_query(transfer_id, epoch, _FINISHED),
+        ]
+        with self._beside(*queries) as tx:
             transfer = self._begun(tx, transfer_id)
             if not _compare_and_set(tx, transfer_id, epoch, _FINISHED):
                 return (transfer["state"], transfer["epoch"]) == (state.value, epoch)
             take_turn(tx, LedgerTurn.SUM)
-            foresee(tx, publications.LAST_SEAL, publications.asked_to_publish(transfer))
+            prefetch(tx, publications.LAST_SEAL, publications.publishing_query(transfer))
             previous = publications.last_seal(tx) if manifest is not None else ""
             publications.publish(tx, transfer, epoch)
             if marker is not None:
@@ -279,18 +282,18 @@ def release(tx: Connection, transfer_id: str) -> None:
     tx.execute(_RELEASE, {"of_transfer": transfer_id})
 
 
-def _asked_in_the_way(destination: Location) -> Ask:
-    return Ask(_IN_THE_WAY, {"of_uri": destination.uri})
+def _in_the_way_query(destination: Location) -> Query:
+    return Query(_IN_THE_WAY, {"of_uri": destination.uri})
 
 
-def _asked_to_set(transfer_id: str, epoch: int, values: Mapping[str, Any]) -> Ask:
-    """What `_compare_and_set` asks."""
+def _comparing_query(transfer_id: str, epoch: int, values: Mapping[str, Any]) -> Query:
+    """The query of `_compare_and_set`."""
     owned = {"of_transfer": transfer_id, "of_epoch": epoch}
-    return Ask(_IF_STILL_OWNER, {**owned, **values})
+    return Query(_IF_STILL_OWNER, {**owned, **values})
 
 
 def _compare_and_set(
     tx: Connection, transfer_id: str, epoch: int, values: Mapping[str, Any]
 ) -> bool:
     """Change the destination that the transfer owns with this epoch; False when it owns none."""
-    return tx.execute(*_asked_to_set(transfer_id, epoch, values)).rowcount == 1
+    return tx.execute(*_comparing_query(transfer_id, epoch, values)).rowcount == 1

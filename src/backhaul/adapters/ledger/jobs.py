@@ -13,7 +13,7 @@ from backhaul.adapters.ledger.daily.adding import add_of_transfer
 from backhaul.adapters.ledger.schema import destinations
 from backhaul.adapters.ledger.schema import jobs as table
 from backhaul.adapters.ledger.session import WriteSession
-from backhaul.adapters.ledger.statements import Ask, at_once
+from backhaul.adapters.ledger.statements import Query, at_once
 from backhaul.core.cost.egress import EgressCount
 from backhaul.core.model import Location
 from backhaul.core.ports import ClusterJob
@@ -30,7 +30,7 @@ _OPEN = (
     .where(table.c.closed_at.is_(None))
     .order_by(table.c.transfer_id, table.c.epoch)
 )
-ASKED_OPEN = Ask(_OPEN, {})  # what `open_jobs_at` asks
+OPEN_QUERY = Query(_OPEN, {})  # what `open_jobs_at` queries
 _CLOSE_ALL = update(table).where(
     table.c.transfer_id == bindparam("of_transfer"), table.c.closed_at.is_(None)
 )
@@ -119,7 +119,7 @@ def open_jobs_at(tx: Connection, transfer_id: str, destination: Location) -> tup
     """Of this transfer, and of any at this destination, above it or below it."""
     return tuple(
         _job(row)
-        for row in tx.execute(*ASKED_OPEN).mappings()
+        for row in tx.execute(*OPEN_QUERY).mappings()
         if row["transfer_id"] == transfer_id
         or rows.overlap(rows.location(row["destination"]), destination)
     )

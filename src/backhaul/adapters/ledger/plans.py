@@ -23,7 +23,7 @@ from backhaul.adapters.ledger.daily.adding import add_of_transfer
 from backhaul.adapters.ledger.schema import objects as table
 from backhaul.adapters.ledger.schema import transfers as transfer_table
 from backhaul.adapters.ledger.session import WriteSession
-from backhaul.adapters.ledger.statements import Ask, at_once
+from backhaul.adapters.ledger.statements import Query, at_once
 from backhaul.core.cost.egress import EgressCount
 from backhaul.core.objects import PlannedObject, StagedObject, Totals
 
@@ -52,7 +52,7 @@ class SqlPlans(WriteSession):
     def freeze(
         self, transfer_id: str, objects: Sequence[PlannedObject], *, is_complete: bool, markers: int
     ) -> None:
-        with self._beside(transfers.asked(transfer_id)) as tx:
+        with self._beside(transfers.by_id_query(transfer_id)) as tx:
             transfer = self._mine(tx, transfer_id)
             if transfer["plan_complete"]:
                 return
@@ -64,7 +64,7 @@ class SqlPlans(WriteSession):
             transfers.change(tx, transfer_id, values)
 
     def forget_plan(self, transfer_id: str) -> None:
-        with self._beside(transfers.asked(transfer_id)) as tx:
+        with self._beside(transfers.by_id_query(transfer_id)) as tx:
             changes = self._mine(tx, transfer_id)["source_changes"]
             values = {**drop_plan(tx, transfer_id), "source_changes": changes + 1}
             transfers.change(tx, transfer_id, values)
@@ -79,7 +79,7 @@ class SqlPlans(WriteSession):
         yield from self._pages(query, transfer_id, batch, rows.planned_object)
 
     def planned_totals(self, transfer_id: str) -> Totals:
-        with self._beside(transfers.asked(transfer_id)) as tx:
+        with self._beside(transfers.by_id_query(transfer_id)) as tx:
             row = self._begun(tx, transfer_id)
         return Totals(
             objects=row["objects_planned"], size_bytes=row["bytes_planned"], markers=row["markers"]
@@ -88,7 +88,7 @@ class SqlPlans(WriteSession):
     def record_staged(
         self, transfer_id: str, staged: Sequence[StagedObject], read: EgressCount | None = None
     ) -> None:
-        with self._beside(transfers.asked(transfer_id)) as tx:
+        with self._beside(transfers.by_id_query(transfer_id)) as tx:
             transfer = self._mine(tx, transfer_id)
             if transfer["epoch"] is None:
                 raise transfers.out_of_order(f"{transfer_id}: proofs before a claim")
@@ -118,9 +118,9 @@ class SqlPlans(WriteSession):
         query = query.where(table.c.transfer_id == transfer_id).order_by(table.c.seq).limit(batch)
         after = -1
         while True:
-            ask = Ask(query.where(table.c.seq > after), {})
-            with self._beside(ask) as tx:
-                page = tx.execute(*ask).mappings().all()
+            next_page = Query(query.where(table.c.seq > after), {})
+            with self._beside(next_page) as tx:
+                page = tx.execute(*next_page).mappings().all()
                 for row in page:
                     rows.checked(row, query.selected_columns)
                 found = [convert(row) for row in page]
@@ -163,20 +163,20 @@ def prove(tx: Connection, transfer_id: str, epoch: int, staged: Sequence[StagedO
     """Write proofs beside the plan's rows."""
     if not staged:
         return
-    asks = asked_to_prove(transfer_id, epoch, staged)
-    if len(asks) == 1:
-        fitting = tx.execute(*asks[0]).rowcount
+    queries = proof_queries(transfer_id, epoch, staged)
+    if len(queries) == 1:
+        fitting = tx.execute(*queries[0]).rowcount
     else:
-        fitting = tx.execute(_PROVE, [one.values for one in asks]).rowcount
+        fitting = tx.execute(_PROVE, [one.values for one in queries]).rowcount
     if fitting != len(staged):
         raise transfers.out_of_order(
             f"{transfer_id}: {len(staged)} proofs, {fitting} fit the plan's sizes"
         )
 
 
-def asked_to_prove(transfer_id: str, epoch: int, staged: Sequence[StagedObject]) -> list[Ask]:
-    """What `prove` asks; where there are several, by one call."""
-    return [Ask(_PROVE, rows.proof_values(transfer_id, epoch, one)) for one in staged]
+def proof_queries(transfer_id: str, epoch: int, staged: Sequence[StagedObject]) -> list[Query]:
+    """Those of `prove`; where there are several, by one call."""
+    return [Query(_PROVE, rows.proof_values(transfer_id, epoch, one)) for one in staged]
 
 
 def _current_epoch(transfer_id: str) -> ScalarSelect[int | None]:

@@ -43,7 +43,7 @@ from backhaul.adapters.ledger.schema import (
 )
 from backhaul.adapters.ledger.schema import published as table
 from backhaul.adapters.ledger.session import WriteSession
-from backhaul.adapters.ledger.statements import Ask
+from backhaul.adapters.ledger.statements import Query
 from backhaul.core.model import Location, TransferState
 from backhaul.core.objects import ManifestSum
 from backhaul.core.ports import Published
@@ -80,7 +80,7 @@ _PROVEN_AT = select(*rows.PLANNED_COLUMNS, *rows.PROOF_COLUMNS).where(
 _MARKER_AT = select(completion_markers.c.transfer_id).where(
     completion_markers.c.uri == bindparam("of_uri")
 )
-LAST_SEAL = Ask(select(seals.c.seal).order_by(seals.c.number.desc()).limit(1), {})
+LAST_SEAL = Query(select(seals.c.seal).order_by(seals.c.number.desc()).limit(1), {})
 
 
 class SqlPublications(WriteSession):
@@ -89,7 +89,7 @@ class SqlPublications(WriteSession):
     def published(self, locations: Sequence[Location]) -> dict[Location, Published]:
         found: dict[Location, Published] = {}
         for uris in rows.uri_batches(locations):
-            with self._beside(*packed.asked_at(uris)) as tx:
+            with self._beside(*packed.queries_at(uris)) as tx:
                 for row in packed.rows_at(tx, uris):
                     one = rows.published_file(row)
                     found[one.location] = one
@@ -98,8 +98,8 @@ class SqlPublications(WriteSession):
     def rivals(self, transfer_id: str, locations: Sequence[Location]) -> list[Published]:
         found: list[Published] = []
         for uris in rows.uri_batches(locations):
-            with self._beside(asked_for_rivals(transfer_id)) as tx:
-                unfinished = tx.execute(*asked_for_rivals(transfer_id))
+            with self._beside(rivals_query(transfer_id)) as tx:
+                unfinished = tx.execute(*rivals_query(transfer_id))
                 for row in unfinished.mappings().all():
                     found += _perhaps_published(tx, row, uris)
         return found
@@ -110,9 +110,9 @@ class SqlPublications(WriteSession):
             publish(tx, transfer, transfer["epoch"])
 
     def marker_at(self, location: Location) -> str | None:
-        ask = Ask(_MARKER_AT, {"of_uri": location.uri})
-        with self._beside(ask) as tx:
-            return rows.text(tx.execute(*ask).scalar())
+        query = Query(_MARKER_AT, {"of_uri": location.uri})
+        with self._beside(query) as tx:
+            return rows.text(tx.execute(*query).scalar())
 
 
 def note_marker(tx: Connection, transfer_id: str, location: Location, now: datetime) -> None:
@@ -121,16 +121,16 @@ def note_marker(tx: Connection, transfer_id: str, location: Location, now: datet
     put(tx, completion_markers, values)
 
 
-def asked_for_rivals(transfer_id: str) -> Ask:
-    """What `has_rivals` asks."""
-    return Ask(_UNFINISHED, {"of_transfer": transfer_id})
+def rivals_query(transfer_id: str) -> Query:
+    """The query of `has_rivals`."""
+    return Query(_UNFINISHED, {"of_transfer": transfer_id})
 
 
 def has_rivals(tx: Connection, transfer_id: str, destination: Location) -> bool:
     """Whether another transfer may have published here, above or below without recording it."""
     return any(
         rows.overlap(rows.location(row["canonical"]), destination)
-        for row in tx.execute(*asked_for_rivals(transfer_id)).mappings()
+        for row in tx.execute(*rivals_query(transfer_id)).mappings()
     )
 
 
@@ -159,9 +159,9 @@ def _perhaps_published(
     return found
 
 
-def asked_to_publish(transfer: RowMapping) -> Ask:
-    """What `publish` asks first."""
-    return packed.asked_before(_behind(_prefix(transfer)))
+def publishing_query(transfer: RowMapping) -> Query:
+    """The first query of `publish`."""
+    return packed.block_before_query(_behind(_prefix(transfer)))
 
 
 def _prefix(transfer: RowMapping) -> str:

@@ -1,7 +1,7 @@
 """One process's use of the ledger: its transactions, and the transfers that it works on.
 
 What a call decides it decides inside its transaction, so a second process sees all of it or none.
-A transaction is alone, or beside others that are about transfers of other processes: nobody is
+A transaction is alone, or beside others that are about transfers of other processes: no process is
 judged to be gone while one is open, so whose a transfer is does not change meanwhile.
 """
 
@@ -17,7 +17,7 @@ from backhaul.adapters.ledger.dialects.commits import SharedCommits
 from backhaul.adapters.ledger.dialects.database import ALONE, Database, LedgerTurn, TransactionBlock
 from backhaul.adapters.ledger.owner import LedgerOwner
 from backhaul.adapters.ledger.schema import meta
-from backhaul.adapters.ledger.statements import Ask
+from backhaul.adapters.ledger.statements import Query
 
 
 class WriteSession:
@@ -61,14 +61,14 @@ class WriteSession:
             yield tx
 
     def _beside(
-        self, *asks: Ask, turn: LedgerTurn | None = None
+        self, *queries: Query, turn: LedgerTurn | None = None
     ) -> AbstractContextManager[Connection]:
         """A transaction beside those of other processes, see `TransactionBlock`.
 
         Args:
-            asks: Statements that it begins with, in their order: one round trip for all of them.
+            queries: Statements that it begins with, in their order: one round trip for all of them.
         """
-        return self._transaction(TransactionBlock(is_beside=True, turn=turn, asks=asks))
+        return self._transaction(TransactionBlock(is_beside=True, turn=turn, queries=queries))
 
     def _is_live(self, transfer_id: str, owner: str | None) -> bool:
         """Whether a process, this one or another, works on the transfer right now."""

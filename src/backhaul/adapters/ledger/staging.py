@@ -26,7 +26,7 @@ from backhaul.adapters.ledger import rows, transfers
 from backhaul.adapters.ledger.jobs import destinations_of_open_jobs
 from backhaul.adapters.ledger.schema import destinations, micros, putting, staging_roots
 from backhaul.adapters.ledger.session import WriteSession
-from backhaul.adapters.ledger.statements import Ask
+from backhaul.adapters.ledger.statements import Query
 from backhaul.core.model import Location
 from backhaul.core.ports import AbandonedStaging
 from backhaul.core.transfer.placing import holds_files
@@ -65,7 +65,7 @@ class SqlStaging(WriteSession):
     """`StagingLedger`."""
 
     def staging_of(self, transfer_id: str) -> AbandonedStaging | None:
-        with self._beside(transfers.asked(transfer_id)) as tx:
+        with self._beside(transfers.by_id_query(transfer_id)) as tx:
             row = transfers.find(tx, transfer_id)
             return None if row is None else recorded_staging(tx, row)
 
@@ -90,7 +90,7 @@ class SqlStaging(WriteSession):
     def note_staging(
         self, transfer_id: str, epoch: int, roots: Sequence[Location], now: datetime
     ) -> None:
-        with self._beside(transfers.asked(transfer_id)) as tx:
+        with self._beside(transfers.by_id_query(transfer_id)) as tx:
             row = self._mine(tx, transfer_id)
             for root in roots:
                 remember(tx, transfer_id, row["canonical"], root, epoch, row["route"], now)
@@ -143,8 +143,8 @@ def _abandoned(dialect: str) -> Select[Any]:
     return _ABANDONED.where(staging_roots.c.claimed_at < now - _AGE)
 
 
-def asked_around(destination: Location) -> Ask:
-    """What `stale_roots` asks."""
+def around_query(destination: Location) -> Query:
+    """The query of `stale_roots`."""
     above = [destination]
     while above[-1].parent != above[-1]:
         above.append(above[-1].parent)
@@ -154,7 +154,7 @@ def asked_around(destination: Location) -> Ask:
         "of_first_below": first_below,
         "of_beyond": first_below[:-1] + chr(ord("/") + 1),
     }
-    return Ask(_AROUND, around)
+    return Query(_AROUND, around)
 
 
 def stale_roots(
@@ -163,7 +163,7 @@ def stale_roots(
     """What may be left in other roots of this destination, and of those above and below."""
     return tuple(
         rows.abandoned_staging(row)
-        for row in tx.execute(*asked_around(destination)).mappings()
+        for row in tx.execute(*around_query(destination)).mappings()
         if row["staging_root"] != root.uri
         and holds_files(rows.location(row["staging_root"]), rows.location(row["uri"]))
     )

@@ -2,7 +2,7 @@
 
 A database may let changes wait for the statement after them. Where the number of changed rows is
 read, or an error is expected there, that would be too late. Over a long line it may also answer
-before it is asked what a transaction is going to ask in any case.
+before its turn what a transaction is going to read in any case.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ _AT_ONCE = "at_once"
 _Statement = TypeVar("_Statement", bound=Executable)
 
 
-class Ask(NamedTuple):
-    """A statement as it will be executed, values and all: `tx.execute(*ask)`."""
+class Query(NamedTuple):
+    """A statement as it will be executed, values and all: `tx.execute(*query)`."""
 
     statement: Executable
     values: Mapping[str, Any]

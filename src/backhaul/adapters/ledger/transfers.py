@@ -27,7 +27,7 @@ from sqlalchemy import (
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.daily.adding import add_ending
 from backhaul.adapters.ledger.schema import journal, transfers, upsert
-from backhaul.adapters.ledger.statements import Ask, at_once
+from backhaul.adapters.ledger.statements import Query, at_once
 from backhaul.core.errors import BackhaulError, TakenOver
 from backhaul.core.model import HOLD_GAP, Hold, TransferState
 from backhaul.core.ports import MessageKey, Settlement
@@ -72,14 +72,14 @@ _JOURNAL = insert(journal).from_select(
 )
 
 
-def asked(transfer_id: str) -> Ask:
-    """What `find` and `by_id` ask."""
-    return Ask(_BY_ID, {"of_transfer": transfer_id})
+def by_id_query(transfer_id: str) -> Query:
+    """The query of `find` and `by_id`."""
+    return Query(_BY_ID, {"of_transfer": transfer_id})
 
 
 def find(tx: Connection, transfer_id: str) -> RowMapping | None:
     """The transfer."""
-    row = tx.execute(*asked(transfer_id)).mappings().one_or_none()
+    row = tx.execute(*by_id_query(transfer_id)).mappings().one_or_none()
     return None if row is None else checked(row)
 
 
@@ -115,10 +115,10 @@ def checked(row: RowMapping) -> RowMapping:
     return row
 
 
-def added(dialect: str, values: Mapping[str, Any], key: MessageKey) -> Ask:
-    """What `add` asks first."""
+def adding_query(dialect: str, values: Mapping[str, Any], key: MessageKey) -> Query:
+    """The first query of `add`."""
     of_message = {"queue": key.queue, "message_id": key.text, "body_digest": key.body_digest}
-    return Ask(_adding(dialect), {**values, **of_message})
+    return Query(_adding(dialect), {**values, **of_message})
 
 
 def add(tx: Connection, values: Mapping[str, Any], key: MessageKey | None) -> RowMapping | None:
@@ -134,7 +134,7 @@ def add(tx: Connection, values: Mapping[str, Any], key: MessageKey | None) -> Ro
         it is the new one.
     """
     if key is not None:
-        if tx.execute(*added(tx.dialect.name, values, key)).rowcount != 1:
+        if tx.execute(*adding_query(tx.dialect.name, values, key)).rowcount != 1:
             return by_message(tx, key)
     else:
         tx.execute(insert(transfers), values)

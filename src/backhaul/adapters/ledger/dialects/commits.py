@@ -5,7 +5,7 @@ arrive during that wait run one after the other, each below a savepoint of its o
 them commits for all. A call returns only after the commit that contains its changes, so each thread
 can rely on what a commit of its own would give. A single thread shares nothing.
 
-Where several processes write one ledger, a block says whether it may run beside those of others.
+Where several processes write one ledger, a block is one that runs beside those of others or is alone.
 It joins a transaction that is open for no less than what it needs.
 """
 
@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from backhaul.adapters.ledger.dialects.database import ALONE, TransactionBlock
-from backhaul.adapters.ledger.statements import Ask
+from backhaul.adapters.ledger.statements import Query
 from backhaul.core.errors import OutageError
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ def take_turn(tx: Connection, turn: LedgerTurn) -> None:
         commits.take_turn(turn)
 
 
-def foresee(tx: Connection, *asks: Ask) -> None:
-    """`Database.foresee`, in the middle of a block."""
+def prefetch(tx: Connection, *queries: Query) -> None:
+    """`Database.prefetch`, in the middle of a block."""
     commits: SharedCommits | None = tx.info.get(_SHARED)
     if commits is not None:
-        commits.foresee(asks)
+        commits.prefetch(queries)
 
 
 class _Group:
@@ -156,9 +156,9 @@ class SharedCommits:
         group.turn = turn
         self._database.take_turn(self._connection, turn)
 
-    def foresee(self, asks: Sequence[Ask]) -> None:
-        """In a block: see `Database.foresee`."""
-        self._database.foresee(self._connection, asks)
+    def prefetch(self, queries: Sequence[Query]) -> None:
+        """In a block: see `Database.prefetch`."""
+        self._database.prefetch(self._connection, queries)
 
     def close(self) -> None:
         """Release the connection; safe to repeat."""
@@ -208,8 +208,8 @@ class SharedCommits:
         """What a transaction's first block has of its beginning."""
         if block.turn is not None:
             self.take_turn(block.turn)
-        if block.asks:
-            self._database.foresee(self._connection, block.asks)
+        if block.queries:
+            self._database.prefetch(self._connection, block.queries)
 
     def _send_rest(self, group: _Group) -> None:
         """What waits of the first block; where it fails, that block's thread raises the error.

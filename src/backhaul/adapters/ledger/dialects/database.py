@@ -17,7 +17,7 @@ from sqlalchemy.exc import MultipleResultsFound, NoResultFound, SQLAlchemyError
 
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.schema import WrongValue
-from backhaul.adapters.ledger.statements import Ask
+from backhaul.adapters.ledger.statements import Query
 from backhaul.core.errors import BackhaulError, LedgerDamaged, PermanentError
 from backhaul.core.fleet.standing import Alone, Standing
 
@@ -46,13 +46,13 @@ class TransactionBlock:
     Attributes:
         is_beside: Other processes may run such blocks at the same time.
         turn: It has it from its beginning.
-        asks: What it asks first, and in this order. A change among them is made even if the block
+        queries: Its first statements, in their order. A change among them is made even if the block
             does not come to it, so nothing but an error may keep it from that.
     """
 
     is_beside: bool = False
     turn: LedgerTurn | None = None
-    asks: Sequence[Ask] = ()
+    queries: Sequence[Query] = ()
 
 
 ALONE = TransactionBlock()
@@ -99,8 +99,8 @@ class Database(ABC):
         What is read after it is what the one before has committed.
         """
 
-    def foresee(self, connection: Connection, asks: Sequence[Ask]) -> None:  # noqa: B027
-        """What the block asks first, and in this order; a database may answer all of it at once."""
+    def prefetch(self, connection: Connection, queries: Sequence[Query]) -> None:  # noqa: B027
+        """The next statements of the block, in their order; a database may answer all at once."""
 
     def end_block(self, connection: Connection) -> None:  # noqa: B027 - SQLite sends all at once
         """What waits of this block is sent: an error that it meets is the block's own."""

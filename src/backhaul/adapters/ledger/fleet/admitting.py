@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from backhaul.adapters.ledger.dialects.database import LedgerTurn
 from backhaul.adapters.ledger.session import WriteSession
-from backhaul.adapters.ledger.statements import Ask
+from backhaul.adapters.ledger.statements import Query
 from backhaul.core.model import Assignment
 from backhaul.core.requests.admission import MINUTE_S
 
@@ -54,7 +54,7 @@ class SqlAdmissions(WriteSession):
             "most": most,
             "minute": _MINUTE_US,
         }
-        ask = Ask(_ADMIT, values)
-        with self._beside(ask, turn=LedgerTurn.CLAIM) as tx:
-            is_admitted, left_us = tx.execute(*ask).one()
+        query = Query(_ADMIT, values)
+        with self._beside(query, turn=LedgerTurn.CLAIM) as tx:
+            is_admitted, left_us = tx.execute(*query).one()
         return 0.0 if is_admitted else min(MINUTE_S, max(0.0, left_us / 1_000_000))

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Connection, Select, bindparam, select, type_c
 
 from backhaul.adapters.ledger.paths.block import PublishedRow, unpack
 from backhaul.adapters.ledger.schema import WrongValue, packed_paths, published
-from backhaul.adapters.ledger.statements import Ask
+from backhaul.adapters.ledger.statements import Query
 
 LAST_CHARACTER = "\U0010ffff"
 ROW_COLUMNS = tuple(
@@ -67,24 +67,24 @@ class PathBlock:
         return found
 
 
-def asked_before(uri: str) -> Ask:
-    """What `block_before` asks."""
-    return Ask(_BLOCK_BEFORE, {"of_uri": uri})
+def block_before_query(uri: str) -> Query:
+    """The query of `block_before`."""
+    return Query(_BLOCK_BEFORE, {"of_uri": uri})
 
 
-def _asked_behind(uri: str) -> Ask:
-    return Ask(_FIRST_BEHIND, {"of_uri": uri})
+def _next_block_query(uri: str) -> Query:
+    return Query(_FIRST_BEHIND, {"of_uri": uri})
 
 
-def asked_at(uris: Sequence[str]) -> list[Ask]:
-    """What `rows_at` asks where none of the paths is a row, and all lie around one block."""
+def queries_at(uris: Sequence[str]) -> list[Query]:
+    """Those of `rows_at` where none of the paths is a row, and all lie around one block."""
     first = min(uris)
-    return [Ask(_ROWS_AT, {"of_uris": uris}), asked_before(first), _asked_behind(first)]
+    return [Query(_ROWS_AT, {"of_uris": uris}), block_before_query(first), _next_block_query(first)]
 
 
 def block_before(tx: Connection, uri: str) -> PathBlock | None:
     """The last one that begins at this path or before it."""
-    row = tx.execute(*asked_before(uri)).one_or_none()
+    row = tx.execute(*block_before_query(uri)).one_or_none()
     return None if row is None else _block(row)
 
 
@@ -96,7 +96,7 @@ def block_behind(tx: Connection, uri: str) -> PathBlock | None:
 
 def next_block_begins(tx: Connection, uri: str) -> str:
     """Where the first one behind this path begins; behind all paths where there is none."""
-    found = tx.execute(*_asked_behind(uri)).scalar()
+    found = tx.execute(*_next_block_query(uri)).scalar()
     return LAST_CHARACTER if found is None else str(found)
 
 

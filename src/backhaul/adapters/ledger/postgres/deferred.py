@@ -7,8 +7,8 @@ order, and stops at the first error; so nothing is seen or kept that would not b
 error comes later: with the statement that took it along, in the same block (`SharedCommits` sends
 what is left before another block begins).
 
-And what a block is going to ask in any case is asked with its beginning (`foresee`): each of these
-statements finds its answer here when it is executed, unless something was changed before it.
+And what a block reads in any case is sent with its beginning (`prefetch`): each of these statements
+finds its answer here when it is executed, unless something was changed before it.
 
 Texts have their values in them, quoted by libpq, as the protocol takes no parameters for several
 statements.
@@ -23,7 +23,7 @@ import psycopg
 from sqlalchemy import Connection, Engine, event
 
 from backhaul.adapters.ledger.postgres.waits import BoundedConnection, LastResult, StatementAnswer
-from backhaul.adapters.ledger.statements import Ask, is_at_once
+from backhaul.adapters.ledger.statements import Query, is_at_once
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import ExecutionContext
@@ -46,7 +46,7 @@ class DeferringConnection(BoundedConnection):
         self.is_deferring = False
         self.notes: list[str] | None = None
         self._later: list[str] = []
-        self._foreseen: dict[str, StatementAnswer] = {}
+        self._prefetched: dict[str, StatementAnswer] = {}
 
     def defer(self, text: str, values: _Values) -> None:
         """Send this statement with the next one.
@@ -54,22 +54,22 @@ class DeferringConnection(BoundedConnection):
         Raises:
             psycopg.DataError: A value that no text of PostgreSQL can have.
         """
-        self.foresee({})
+        self.prefetch({})
         self._later.append(self.filled(text, values))
 
-    def foresee(self, answers: Mapping[str, StatementAnswer]) -> None:
+    def prefetch(self, answers: Mapping[str, StatementAnswer]) -> None:
         """From now on these, by text, and no others."""
-        if any(one.description is None for one in self._foreseen.values()):
+        if any(one.description is None for one in self._prefetched.values()):
             raise AssertionError("a change was made ahead, and its block did something else first")
-        self._foreseen = dict(answers)
+        self._prefetched = dict(answers)
 
     def forget(self) -> None:
-        """What was foreseen is being undone."""
-        self._foreseen = {}
+        """What was prefetched is being undone."""
+        self._prefetched = {}
 
-    def foreseen(self, text: str, values: _Values) -> StatementAnswer | None:
+    def prefetched(self, text: str, values: _Values) -> StatementAnswer | None:
         """The answer to this statement, once."""
-        return self._foreseen.pop(self.filled(text, values), None) if self._foreseen else None
+        return self._prefetched.pop(self.filled(text, values), None) if self._prefetched else None
 
     def answers(self, texts: Sequence[str]) -> list[StatementAnswer]:
         """Of these statements, carried out now, after what waits and in the same round trip."""
@@ -94,7 +94,7 @@ class DeferringConnection(BoundedConnection):
     def commit(self) -> None:
         """As psycopg's, with what waits."""
         self.is_deferring = False
-        self.foresee({})
+        self.prefetch({})
         if self._later:
             self._later.append("COMMIT")
             self.send_deferred()
@@ -114,7 +114,7 @@ class JoinedCursor(LastResult):
 
     def execute(self, query: Any, params: Any = None, **kwargs: Any) -> JoinedCursor:
         """As psycopg's."""
-        self.deferring.foresee({})
+        self.deferring.prefetch({})
         if later := self.deferring.take_deferred():
             query = _APART.join([*later, self.deferring.filled(query, params)])
             params = None
@@ -123,7 +123,7 @@ class JoinedCursor(LastResult):
 
     def executemany(self, *args: Any, **kwargs: Any) -> None:
         """As psycopg's."""
-        self.deferring.foresee({})
+        self.deferring.prefetch({})
         self.deferring.send_deferred()
         super().executemany(*args, **kwargs)
 
@@ -143,7 +143,7 @@ def defer_changes(engine: Engine) -> None:
             connection.notes.append(connection.filled(statement, parameters))
         elif _may_wait(connection, context):
             connection.defer(statement, parameters)
-        elif (answer := connection.foreseen(statement, parameters)) is not None:
+        elif (answer := connection.prefetched(statement, parameters)) is not None:
             context.cursor = cast("Any", answer)
         else:
             return False
@@ -175,20 +175,20 @@ def _may_wait(connection: DeferringConnection, context: ExecutionContext) -> boo
     )
 
 
-def noted(connection: Connection, asks: Sequence[Ask]) -> list[str]:
+def noted(connection: Connection, queries: Sequence[Query]) -> list[str]:
     """The texts of these statements, none of which is sent."""
     driver = _driver(connection)
     texts: list[str] = []
     driver.notes = texts
     try:
-        for ask in asks:
-            connection.execute(*ask)
+        for query in queries:
+            connection.execute(*query)
     finally:
         driver.notes = None
     return texts
 
 
-def foresee(
+def prefetch(
     connection: Connection, texts: Sequence[str], answers: Sequence[StatementAnswer]
 ) -> None:
     """These statements find these answers when they are executed, until something is changed.
@@ -197,7 +197,7 @@ def foresee(
         answers: The last ones are theirs.
     """
     of_texts = answers[len(answers) - len(texts) :]
-    _driver(connection).foresee(dict(zip(texts, of_texts, strict=True)))
+    _driver(connection).prefetch(dict(zip(texts, of_texts, strict=True)))
 
 
 def _driver(connection: Connection) -> DeferringConnection:

@@ -22,8 +22,8 @@ from backhaul.adapters.ledger.postgres.deferred import (
     DeferringConnection,
     JoinedCursor,
     defer_changes,
-    foresee,
     noted,
+    prefetch,
 )
 from backhaul.adapters.ledger.postgres.moment import READER_SQL, WRITER_SQL, ServerMoment, remember
 from backhaul.adapters.ledger.postgres.primary import PrimaryMemory
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from psycopg.abc import Buffer
     from sqlalchemy import Connection
 
-    from backhaul.adapters.ledger.statements import Ask
+    from backhaul.adapters.ledger.statements import Query
     from backhaul.core.ports.ledger_place import PostgresUrl
 
 LOCK_S = 5
@@ -169,10 +169,10 @@ def _begin(connection: Connection, text: str) -> ServerMoment:
     lock = options.get(_LOCK)
     if lock is None:
         return ServerMoment.of_row(*connection.exec_driver_sql(text).one())
-    turn, asks = options[_AHEAD]
-    texts = noted(connection, asks)
+    turn, queries = options[_AHEAD]
+    texts = noted(connection, queries)
     answers = _answers(connection, "; ".join([text, lock, *turn, *texts]))
-    foresee(connection, texts, answers)
+    prefetch(connection, texts, answers)
     ahead = len(turn) + len(texts)
     moment, *begun = _rows(answers[: len(answers) - ahead])
     connection.info[_LOCK] = begun
@@ -180,16 +180,16 @@ def _begin(connection: Connection, text: str) -> ServerMoment:
 
 
 def lock_as_it_begins(
-    connection: Connection, text: str, turn: Sequence[str] = (), asks: Sequence[Ask] = ()
+    connection: Connection, text: str, turn: Sequence[str] = (), queries: Sequence[Query] = ()
 ) -> None:
     """Let the next transaction of this connection begin with these statements, in one round trip.
 
     Args:
         text: See `begun_with`.
         turn: Statements after it.
-        asks: What is asked after that; see `foresee`.
+        queries: Sent after that; see `prefetch`.
     """
-    connection.execution_options(**{_LOCK: text, _AHEAD: (turn, asks)})
+    connection.execution_options(**{_LOCK: text, _AHEAD: (turn, queries)})
 
 
 def begun_with(connection: Connection, text: str) -> Begun:

@@ -21,13 +21,13 @@ from backhaul.adapters.ledger.dialects.database import (
     TransactionBlock,
 )
 from backhaul.adapters.ledger.postgres import outcome
-from backhaul.adapters.ledger.postgres.deferred import DeferringConnection, foresee, noted
+from backhaul.adapters.ledger.postgres.deferred import DeferringConnection, noted, prefetch
 from backhaul.adapters.ledger.postgres.engine import lock_as_it_begins
 from backhaul.adapters.ledger.postgres.lineage import newest_timeline
 from backhaul.adapters.ledger.postgres.member import locked
 from backhaul.adapters.ledger.postgres.moment import COUNTER_BITS, ServerMoment, current
 from backhaul.adapters.ledger.postgres.spans import spans_overlap
-from backhaul.adapters.ledger.statements import Ask
+from backhaul.adapters.ledger.statements import Query
 from backhaul.core.errors import (
     BackhaulError,
     DestinationBusy,
@@ -167,7 +167,7 @@ class PostgresDatabase(Database):
 
     def prepare(self, connection: Connection, block: TransactionBlock) -> None:
         turn = [] if block.turn is None or not block.is_beside else [_turn(block.turn)]
-        lock_as_it_begins(connection, locked(is_beside=block.is_beside), turn, block.asks)
+        lock_as_it_begins(connection, locked(is_beside=block.is_beside), turn, block.queries)
 
     def lock(self, connection: Connection, *, is_beside: bool) -> None:
         if self._member is None:
@@ -178,9 +178,9 @@ class PostgresDatabase(Database):
     def take_turn(self, connection: Connection, turn: LedgerTurn) -> None:
         _driver(connection).defer(_turn(turn), None)
 
-    def foresee(self, connection: Connection, asks: Sequence[Ask]) -> None:
-        texts = noted(connection, asks)
-        foresee(connection, texts, _driver(connection).answers(texts))
+    def prefetch(self, connection: Connection, queries: Sequence[Query]) -> None:
+        texts = noted(connection, queries)
+        prefetch(connection, texts, _driver(connection).answers(texts))
 
     def end_block(self, connection: Connection) -> None:
         _driver(connection).send_deferred()

@@ -3,7 +3,7 @@
 Its id is new at every start: the name of a host identifies nobody. It raises a counter, looks at
 those of the others, and judges who is gone (`core.fleet.liveness`). Each transaction that writes
 first locks the ledger, alone or beside others, and finds its own id in force, or does nothing.
-Whoever judges is alone: so a process that was suspended, and whose work others took meanwhile,
+A judge is alone: so a process that was suspended, and whose work others took meanwhile,
 changes nothing any more.
 """
 
@@ -224,7 +224,7 @@ class Member:
         """Lock the ledger for a transaction of this process, which must be in force.
 
         Args:
-            is_beside: Others may have it so, too; nobody is judged meanwhile.
+            is_beside: Others may have it so, too; no member is judged meanwhile.
 
         Raises:
             OutageError: `ledger`: it has not beaten for too long.

@@ -14,7 +14,7 @@ class SqlEgress(WriteSession):
     """`EgressLedger`."""
 
     def note_egress(self, transfer_id: str, read: EgressCount) -> None:
-        with self._beside(transfers.asked(transfer_id)) as tx:
+        with self._beside(transfers.by_id_query(transfer_id)) as tx:
             # What a failover of the database has lost has no route to be counted for.
             if (row := transfers.find(tx, transfer_id)) is not None:
                 adding.add_of_transfer(tx, row, read)
