@@ -5,8 +5,8 @@ arrive during that wait run one after the other, each below a savepoint of its o
 them commits for all. A call returns only after the commit that contains its changes, so each thread
 can rely on what a commit of its own would give. A single thread shares nothing.
 
-Where several processes write one ledger, a block is one that runs beside those of others or is alone.
-It joins a transaction that is open for no less than what it needs.
+Where several processes write one ledger, a block runs beside those of others, or it is alone. It
+joins a transaction that is open for no less than what it needs.
 """
 
 from __future__ import annotations
