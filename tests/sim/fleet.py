@@ -158,13 +158,16 @@ class SimPulse:
             if row is not None and row.is_in_force:
                 row.beats += 1
                 row.shows_at = self._clock.now()
-                row.beat_s = self._process.beat_s = self._sim.clock.now_s
+                row.beat_s = self._sim.clock.now_s
             found = members.in_force()
             seen = Seen(
                 beats={peer: one.beats for peer, one in found.items()},
                 processes={peer: one.where for peer, one in found.items()},
                 leader=members.leader,
+                server=(0, server.timeline),
             )
+        if row is not None:  # and not on an old primary, whose answer would have been refused
+            self._process.beat_s = row.beat_s
         self._sim.answer_late(self._process)
         return seen
 

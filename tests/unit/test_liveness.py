@@ -179,6 +179,16 @@ def test_a_gap_between_two_beats_begins_the_watch_anew() -> None:
     assert looked(Liveness(), *before, *standing(back_s, back_s + DEAD_S))
 
 
+def test_another_server_begins_the_watch_anew() -> None:
+    """It has lost beats: the peer's counter was set back, and shows the same number again."""
+    one = Liveness()
+    for at_s, beats in standing(0, DEAD_S - BEAT_S):
+        assert not one.beat(at_s, at_s, {"peer": beats}, server=1)
+    for at_s, beats in standing(DEAD_S, 2 * DEAD_S - BEAT_S):
+        assert not one.beat(at_s, at_s, {"peer": beats}, server=2)
+    assert one.beat(2 * DEAD_S, 2 * DEAD_S, {"peer": 7}, server=2)
+
+
 def test_time_in_which_a_beat_was_under_way_counts_for_the_peer() -> None:
     one = Liveness()
     one.beat(0.0, 6.0, {"peer": 7})

@@ -2,7 +2,9 @@
 
 Each raises a counter in the ledger every `BEAT_S`, and reads those of the others with it. A wall
 clock takes no part, and no time of one machine is compared with that of another. Whoever has not
-beaten for a while begins to watch anew, so nobody is judged over an outage of the ledger.
+beaten for a while begins to watch anew, so nobody is judged over an outage of the ledger. So does
+who finds another server in its place: one that was promoted may have lost beats, and a counter that
+was set back reaches its old number again, as if it had stood still.
 
 Why it is right: a process whose last good beat *began* over `TRUST_S` ago does nothing that
 another may not see (`is_trusted`); the others judge it after `DEAD_S`, counted from the *end* of
@@ -54,19 +56,24 @@ class Liveness:
     def __init__(self) -> None:
         self._watches: Mapping[str, _Watch] = {}
         self._began_s: float | None = None  # of the last good beat
+        self._server: object = None
 
-    def beat(self, began_s: float, ended_s: float, peers: Mapping[str, int]) -> list[SilentPeer]:
+    def beat(
+        self, began_s: float, ended_s: float, peers: Mapping[str, int], server: object = None
+    ) -> list[SilentPeer]:
         """A good beat; returns the peers to be judged dead.
 
         Args:
             began_s: Before the beat was sent.
             ended_s: After its answer was here.
             peers: The counters that it read, by id, without the own one.
+            server: Which one answered; another one after each promotion.
         """
         before = self._watches
-        if self._began_s is None or ended_s - self._began_s > GAP_S:
+        has_gap = self._began_s is None or ended_s - self._began_s > GAP_S
+        if has_gap or server != self._server:
             before = {}
-        self._began_s = began_s
+        self._began_s, self._server = began_s, server
         watches = {}
         for peer, beats in peers.items():
             known = before.get(peer)

@@ -196,7 +196,7 @@ class Member:
             return
         self._leader = seen.leader
         peers = {peer: beats for peer, beats in seen.beats.items() if peer != self.id}
-        silent = self._liveness.beat(began_s, self._clock(), peers)
+        silent = self._liveness.beat(began_s, self._clock(), peers, seen.server)
         gone = {one.peer: one.beats for one in silent}
         gone |= {
             peer: beats for peer, beats in peers.items() if self._sees_gone(seen.processes[peer])

@@ -98,12 +98,14 @@ class Seen:
         beats: Counters of those in force, by id.
         processes: As `members.process`, by id.
         leader: Id of the leader, in force or not; empty: there was none yet.
+        server: Its system and timeline: another one after each promotion.
         rates: Of those that read from S3.
     """
 
     beats: Mapping[str, int]
     processes: Mapping[str, str]
     leader: str
+    server: tuple[int, int | None]
     rates: SeenRates = field(default_factory=SeenRates)
 
 
@@ -139,17 +141,19 @@ class Pulse:
             report: Of one that has entered; None: it reads nothing.
         """
         if report is None:
-            *_, found, leader = self._run(_BEAT_ALONE, {"me": me})
+            (moment,), *_, found, leader = self._run(_BEAT_ALONE, {"me": me})
             seen = SeenRates()
         else:
-            *_, found, leader, shares, limits = self._run(
+            (moment,), *_, found, leader, shares, limits = self._run(
                 _BEAT_OF_READER, {"me": me, **asdict(report)}
             )
             seen = rates.seen_rates(shares, limits)
+        at = ServerMoment.of_row(*moment)
         return Seen(
             beats={peer: beats for peer, beats, _ in found},
             processes={peer: process for peer, _, process in found},
             leader=_leader(leader),
+            server=(at.system, at.timeline),
             rates=seen,
         )
 
