@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DatabaseError, ResourceClosedError
 
 from backhaul.adapters.ledger import Owner, open_ledger
+from backhaul.adapters.ledger.dialects.database import TransactionBlock
 from backhaul.adapters.ledger.sqlite.faults import DAMAGED, OUTAGES, mapped, translated
 from backhaul.adapters.ledger.store import SqlLedger
 from backhaul.core.errors import BackhaulError, ConfigurationError, ExitCode, OutageError
@@ -183,8 +184,8 @@ def test_transfer_that_comes_back_while_its_loss_is_noticed_is_under_way(
     transaction = ledger._commits.transaction
 
     @contextmanager
-    def and_then_begin() -> Iterator[Connection]:
-        with transaction() as tx:
+    def and_then_begin(block: TransactionBlock) -> Iterator[Connection]:
+        with transaction(block) as tx:
             yield tx
         monkeypatch.undo()
         begin(ledger)
