@@ -14,7 +14,7 @@ from sqlalchemy import Connection, RootTransaction
 from sqlalchemy.exc import OperationalError
 
 from backhaul.adapters.ledger.dialects.commits import MOST, SharedCommits, _Group, announce
-from backhaul.adapters.ledger.dialects.database import ALONE
+from backhaul.adapters.ledger.dialects.database import ALONE, LedgerTurn, TransactionBlock
 from backhaul.adapters.ledger.sqlite.engine import writing_engine
 from backhaul.adapters.ledger.sqlite.faults import SqliteDatabase
 
@@ -420,3 +420,14 @@ def test_a_group_left_open_for_one_who_only_looked_is_ended_by_him(bed: Bed) -> 
     looker.result()
     assert group.over.is_set()
     assert bed.numbers() == [1]
+
+
+def test_a_turn_keeps_no_block_from_the_commit_of_another_where_one_process_writes(
+    bed: Bed,
+) -> None:
+    """In a file it would cost a commit for each block, and protect nothing."""
+    block = TransactionBlock(is_beside=True, turn=LedgerTurn.SUM)
+    with bed.commits.transaction(block):
+        group = bed.commits._group
+        assert group is not None
+        assert not group.is_closed

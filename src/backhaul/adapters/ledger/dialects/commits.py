@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from backhaul.adapters.ledger.dialects.database import ALONE, TransactionBlock
@@ -117,6 +118,8 @@ class SharedCommits:
         Raises:
             SQLAlchemyError, or of the driver: Nothing of the block is kept.
         """
+        if not self._database.has_other_writers:
+            block = replace(block, is_beside=False)
         with self._exclusive():
             try:
                 group, is_new = self._join(block)

@@ -68,8 +68,11 @@ class Database(ABC):
     Attributes:
         driver_errors: What its driver raises where SQLAlchemy does not wrap it.
         name: The ledger as messages name it.
+        has_other_writers: Whether blocks of other processes may run beside one of this one. Where
+            none can, a turn is nothing to wait for, and blocks that have one share their commit.
     """
 
+    has_other_writers: ClassVar[bool] = False
     # Of a path that is a key, as a URI in UTF-8; None: any that HDFS takes.
     key_bytes_most: ClassVar[int | None] = None
     driver_errors: ClassVar[tuple[type[Exception], ...]]

@@ -28,6 +28,7 @@ from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
 from backhaul.adapters.ledger.postgres.lineage import LINEAGE_ROW
 from backhaul.adapters.ledger.postgres.member import Member
 from backhaul.adapters.ledger.postgres.pulse import LEADER_ROW
+from backhaul.adapters.ledger.postgres.waits import BoundedConnection
 from backhaul.adapters.ledger.schema import Flag, destinations, meta, metadata, transfers
 from backhaul.adapters.ledger.sqlite.engine import reading_engine
 from backhaul.adapters.ledger.sqlite.faults import mapped
@@ -36,6 +37,9 @@ from backhaul.core.errors import BackhaulError, BadArgument, LedgerDamaged, Ledg
 from backhaul.core.ports.ledger_place import PostgresUrl
 
 ROWS_AT_ONCE = 1000  # read into memory
+# Keys to other tables are checked when all rows of a table are there; a server that is gone is
+# noticed by the line's own bounds.
+ANSWER_S = 3600.0
 GONE = "gone/"  # before the text of an owner whose process is of no member
 # Of `meta`: the database's own.
 _SERVER_ROWS = frozenset({*LedgerTurn, LEADER_ROW, LINEAGE_ROW, migrate.NEEDED_ROW})
@@ -94,6 +98,7 @@ def move_ledger(source: Path, target: PostgresUrl, progress: Callable[[str], Non
                     database.lock(tx, is_beside=False)
                     _require_alone(member, target)
                     tx.exec_driver_sql(_PATIENT)
+                    _driver(tx).answer_s = ANSWER_S
                     return _move(_File(file, source), tx, target, progress)
         finally:
             reading.dispose()
@@ -235,10 +240,10 @@ def _stored(tx: Connection, table: Table) -> Iterator[Row]:
                 yield tuple(row)
 
 
-def _driver(tx: Connection) -> psycopg.Connection[Any]:
+def _driver(tx: Connection) -> BoundedConnection:
     found = tx.connection.driver_connection
-    if not isinstance(found, psycopg.Connection):
-        raise AssertionError("a connection of psycopg")  # noqa: TRY004 - `writing_engine` makes it
+    if not isinstance(found, BoundedConnection):
+        raise AssertionError("a bounded connection")  # noqa: TRY004 - `writing_engine` makes it
     return found
 
 

@@ -107,6 +107,7 @@ class PostgresDatabase(Database):
     """
 
     driver_errors = (psycopg.Error,)
+    has_other_writers = True
     # A key of a B-tree is at most 2,704 bytes, and the longest of ours has an object's key, too.
     key_bytes_most = 1500
 
