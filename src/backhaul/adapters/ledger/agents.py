@@ -102,6 +102,8 @@ class SqlAgents(WriteSession):
         with self._beside() as tx:
             take_turn(tx, LedgerTurn.SUM)
             after = _number(tx.execute(_SUMMED).scalar())
+            if after >= last:
+                return False  # another thread has summed further meanwhile
             to = min(last, after + most)
             lines = tx.execute(_NEXT_LINES, {"after": after, "to": to}).mappings().all()
             for values in _sums(lines):

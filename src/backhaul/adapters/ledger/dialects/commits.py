@@ -78,8 +78,12 @@ class _Group:
 
     @property
     def is_closed(self) -> bool:
-        """Whether no other block may join it."""
-        return self.turn is not None or self.size >= MOST
+        """Whether no other block may join it.
+
+        Beside others none may: it could wait for a turn while the group has locked a row for which
+        the one who has that turn waits.
+        """
+        return self.is_beside or self.size >= MOST
 
 
 class SharedCommits:
