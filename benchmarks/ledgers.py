@@ -76,39 +76,32 @@ def ledgers(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
 
 
 def _ratios(file: _Side, server: _Side, before: _Side | None = None) -> list[Figure]:
-    found = [
+    found = _ratios_of(server, file, AT_LEAST_OF_SQLITE, None)
+    if before is not None:
+        found += _ratios_of(file, before, AT_LEAST_OF_BEFORE, AT_MOST_OF_BEFORE)
+    return found
+
+
+def _ratios_of(
+    one: _Side, other: _Side, rate_at_least: float, cpu_at_most: float | None
+) -> list[Figure]:
+    names = f"{one.name} to {other.name}"
+    return [
         Figure(
             shape=SHAPE,
-            what=f"messages, {POSTGRESQL} to {SQLITE}",
+            what=f"messages, {names}",
             unit="x",
-            values=paired(server.drains.per_s, file.drains.per_s),
-            at_least=AT_LEAST_OF_SQLITE,
+            values=paired(one.drains.per_s, other.drains.per_s),
+            at_least=rate_at_least,
         ),
         Figure(
             shape=SHAPE,
-            what=f"agent's CPU, {POSTGRESQL} to {SQLITE}",
+            what=f"agent's CPU, {names}",
             unit="x",
-            values=paired(server.drains.cpu_ms, file.drains.cpu_ms),
+            values=paired(one.drains.cpu_ms, other.drains.cpu_ms),
+            at_most=cpu_at_most,
         ),
     ]
-    if before is not None:
-        found += [
-            Figure(
-                shape=SHAPE,
-                what=f"messages, {SQLITE} to {BEFORE}",
-                unit="x",
-                values=paired(file.drains.per_s, before.drains.per_s),
-                at_least=AT_LEAST_OF_BEFORE,
-            ),
-            Figure(
-                shape=SHAPE,
-                what=f"agent's CPU, {SQLITE} to {BEFORE}",
-                unit="x",
-                values=paired(file.drains.cpu_ms, before.drains.cpu_ms),
-                at_most=AT_MOST_OF_BEFORE,
-            ),
-        ]
-    return found
 
 
 def _server_cpu_s(servers: Servers) -> float:

@@ -405,7 +405,7 @@ def test_the_turn_is_given_back_whenever_an_interrupt_comes(bed: Bed) -> None:
 def test_a_group_left_open_for_one_who_only_looked_is_ended_by_him(bed: Bed) -> None:
     """On a slow disk those who wait for one commit are counted when the next group is left open."""
     with bed.commits._in_use:
-        over = _Group(bed.connection.begin(), None, is_beside=False)
+        over = _Group(bed.connection.begin(), None, ALONE)
         over.transaction.commit()
     with bed.commits._in_use:  # as if a slow commit were under way, and one waited for it
         looker = bed.threads.submit(bed.commits._wait_for, over)
@@ -413,7 +413,7 @@ def test_a_group_left_open_for_one_who_only_looked_is_ended_by_him(bed: Bed) -> 
         while bed.commits._coming < 1:
             assert time.monotonic() < ends
             time.sleep(0.001)
-        group, _ = bed.commits._join(ALONE)
+        group = bed.commits._join(ALONE)
         write(bed.connection, 1)
         bed.commits._keep(group)
         over.over.set()

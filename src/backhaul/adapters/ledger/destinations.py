@@ -172,11 +172,12 @@ class SqlDestinations(WriteSession):
         Exact, as no two processes claim at once. One agent alone counts earlier, in
         `core.requests.admission`.
         """
-        queries = self._of_route_queries(transfer_id, assignment)
-        owners = [one for query in queries for one in tx.execute(*query).all()]
         most = assignment.limits.in_flight
-        in_flight = sum(self._is_live(one.id, one.owner) for one in owners)
-        return bool(queries) and most is not None and in_flight >= most
+        queries = self._of_route_queries(transfer_id, assignment)
+        if most is None or not queries:
+            return False
+        owners = [one for query in queries for one in tx.execute(*query).all()]
+        return sum(self._is_live(one.id, one.owner) for one in owners) >= most
 
     def _of_route_queries(self, transfer_id: str, assignment: Assignment) -> list[Query]:
         """Who of a route with a limit is in flight; nothing where this ledger does not count it."""

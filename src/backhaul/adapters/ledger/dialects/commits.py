@@ -5,8 +5,8 @@ arrive during that wait run one after the other, each below a savepoint of its o
 them commits for all. A call returns only after the commit that contains its changes, so each thread
 can rely on what a commit of its own would give. A single thread shares nothing.
 
-Where several processes write one ledger, a block runs beside those of others, or it is alone. It
-joins a transaction that is open for no less than what it needs.
+Where several processes write one ledger, a block runs beside those of others, or it is alone. One
+beside others has a transaction to itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from backhaul.adapters.ledger.dialects.database import ALONE, TransactionBlock
@@ -60,13 +59,12 @@ class _Group:
         self,
         transaction: RootTransaction,
         on_server: ServerTransaction | None,
-        *,
-        is_beside: bool,
+        first: TransactionBlock,
     ) -> None:
         self.transaction = transaction
         self.on_server = on_server
-        self.is_beside = is_beside
-        self.turn: LedgerTurn | None = None
+        self.is_beside = first.is_beside
+        self.turn = first.turn
         self.size = 0
         self.undoing: list[Callable[[], None]] = []
         self.own_undoing = 0  # where those of the block under way begin
@@ -80,8 +78,8 @@ class _Group:
     def is_closed(self) -> bool:
         """Whether no other block may join it.
 
-        Beside others none may: it could wait for a turn while the group has locked a row for which
-        the one who has that turn waits.
+        Beside others none may: it could wait for a turn while the group has locked a row of another
+        process, for which the holder of that turn waits.
         """
         return self.is_beside or self.size >= MOST
 
@@ -123,13 +121,11 @@ class SharedCommits:
             SQLAlchemyError, or of the driver: Nothing of the block is kept.
         """
         if not self._database.has_other_writers:
-            block = replace(block, is_beside=False)
+            block = ALONE
         with self._exclusive():
             try:
-                group, is_new = self._join(block)
+                group = self._join(block)
                 try:
-                    if not is_new:
-                        self._ahead(block)
                     yield self._connection
                 except BaseException as error:
                     self._undo(group, error)
@@ -153,7 +149,8 @@ class SharedCommits:
     def take_turn(self, turn: LedgerTurn) -> None:
         """In a block that runs beside others: they wait here until it is committed.
 
-        No block joins after it: who holds a turn waits for no lock of another process.
+        Until then it has locked rows of its own transfer alone, and the holder of a turn waits for
+        none of these.
         """
         group = self._group
         if group is None or not group.is_beside or group.turn is turn:
@@ -191,32 +188,22 @@ class SharedCommits:
                 with self._counting:
                     self._coming -= 1
 
-    def _join(self, block: TransactionBlock) -> tuple[_Group, bool]:
-        """The group, and whether this is its first block."""
-        if self._group is not None and self._group.is_beside and not block.is_beside:
+    def _join(self, block: TransactionBlock) -> _Group:
+        if self._group is not None and block.is_beside:
             self._end(self._group)
         if self._group is not None and self._group.size == 1:
             self._send_rest(self._group)
-        is_new = self._group is None
         if self._group is None:
             transaction = self._begin(block)
             on_server = self._database.begun(self._connection)
-            self._group = _Group(transaction, on_server, is_beside=block.is_beside)
-            self._group.turn = block.turn if block.is_beside else None
+            self._group = _Group(transaction, on_server, block)
         else:
             self._database.begin_block(self._connection)
         self._group.is_whole = False
         self._group.size += 1
         self._group.own_undoing = len(self._group.undoing)
         self._group.own_announced = len(self._group.announced)
-        return self._group, is_new
-
-    def _ahead(self, block: TransactionBlock) -> None:
-        """What a transaction's first block has of its beginning."""
-        if block.turn is not None:
-            self.take_turn(block.turn)
-        if block.queries:
-            self._database.prefetch(self._connection, block.queries)
+        return self._group
 
     def _send_rest(self, group: _Group) -> None:
         """What waits of the first block; where it fails, that block's thread raises the error.

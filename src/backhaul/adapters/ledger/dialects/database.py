@@ -69,7 +69,7 @@ class Database(ABC):
         driver_errors: What its driver raises where SQLAlchemy does not wrap it.
         name: The ledger as messages name it.
         has_other_writers: Whether blocks of other processes may run beside one of this one. Where
-            none can, a turn is nothing to wait for, and blocks that have one share their commit.
+            none can, each block is alone and shares its commit.
     """
 
     has_other_writers: ClassVar[bool] = False

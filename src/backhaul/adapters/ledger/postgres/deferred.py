@@ -177,7 +177,7 @@ def _may_wait(connection: DeferringConnection, context: ExecutionContext) -> boo
 
 def noted(connection: Connection, queries: Sequence[Query]) -> list[str]:
     """The texts of these statements, none of which is sent."""
-    driver = _driver(connection)
+    driver = driver_of(connection)
     texts: list[str] = []
     driver.notes = texts
     try:
@@ -197,8 +197,9 @@ def prefetch(
         answers: The last ones are theirs.
     """
     of_texts = answers[len(answers) - len(texts) :]
-    _driver(connection).prefetch(dict(zip(texts, of_texts, strict=True)))
+    driver_of(connection).prefetch(dict(zip(texts, of_texts, strict=True)))
 
 
-def _driver(connection: Connection) -> DeferringConnection:
+def driver_of(connection: Connection) -> DeferringConnection:
+    """Of a connection of `engine.writing_engine`."""
     return cast("DeferringConnection", connection.connection.driver_connection)

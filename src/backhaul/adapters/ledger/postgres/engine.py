@@ -9,7 +9,7 @@ https://www.postgresql.org/docs/15/runtime-config-client.html (those of a transa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.adapt import Loader
@@ -22,6 +22,7 @@ from backhaul.adapters.ledger.postgres.deferred import (
     DeferringConnection,
     JoinedCursor,
     defer_changes,
+    driver_of,
     noted,
     prefetch,
 )
@@ -200,8 +201,7 @@ def begun_with(connection: Connection, text: str) -> Begun:
 
 def _answers(connection: Connection, text: str) -> list[StatementAnswer]:
     """Not through SQLAlchemy, which forgets those before a last one without rows."""
-    driver = cast("DeferringConnection", connection.connection.driver_connection)
-    return driver.answers([text])
+    return driver_of(connection).answers([text])
 
 
 def _rows(answers: Sequence[StatementAnswer]) -> Begun:

@@ -7,7 +7,7 @@ Source: https://www.postgresql.org/docs/15/errcodes-appendix.html.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -21,7 +21,7 @@ from backhaul.adapters.ledger.dialects.database import (
     TransactionBlock,
 )
 from backhaul.adapters.ledger.postgres import outcome
-from backhaul.adapters.ledger.postgres.deferred import DeferringConnection, noted, prefetch
+from backhaul.adapters.ledger.postgres.deferred import driver_of, noted, prefetch
 from backhaul.adapters.ledger.postgres.engine import lock_as_it_begins
 from backhaul.adapters.ledger.postgres.lineage import newest_timeline
 from backhaul.adapters.ledger.postgres.member import locked
@@ -167,31 +167,31 @@ class PostgresDatabase(Database):
         return Alone() if self._member is None else self._member
 
     def prepare(self, connection: Connection, block: TransactionBlock) -> None:
-        turn = [] if block.turn is None or not block.is_beside else [_turn(block.turn)]
+        turn = [] if block.turn is None else [_turn(block.turn)]
         lock_as_it_begins(connection, locked(is_beside=block.is_beside), turn, block.queries)
 
     def lock(self, connection: Connection, *, is_beside: bool) -> None:
         if self._member is None:
             raise AssertionError("only a member writes")
         self._member.check(connection, is_beside=is_beside)
-        _driver(connection).is_deferring = True
+        driver_of(connection).is_deferring = True
 
     def take_turn(self, connection: Connection, turn: LedgerTurn) -> None:
-        _driver(connection).defer(_turn(turn), None)
+        driver_of(connection).defer(_turn(turn), None)
 
     def prefetch(self, connection: Connection, queries: Sequence[Query]) -> None:
         texts = noted(connection, queries)
-        prefetch(connection, texts, _driver(connection).answers(texts))
+        prefetch(connection, texts, driver_of(connection).answers(texts))
 
     def end_block(self, connection: Connection) -> None:
-        _driver(connection).send_deferred()
+        driver_of(connection).send_deferred()
 
     def begin_block(self, connection: Connection) -> None:
-        _driver(connection).defer(_BLOCK, None)
+        driver_of(connection).defer(_BLOCK, None)
 
     def undo_block(self, connection: Connection) -> None:
-        _driver(connection).forget()
-        if _BLOCK not in _driver(connection).take_deferred():
+        driver_of(connection).forget()
+        if _BLOCK not in driver_of(connection).take_deferred():
             super().undo_block(connection)
 
     def close(self) -> None:
@@ -268,8 +268,3 @@ def _detail(error: BaseException) -> str:
     diagnosis = getattr(getattr(error, "diag", None), "message_primary", None)
     last = lines[-1] if lines else type(error).__name__
     return diagnosis or last.removeprefix("connection failed: ")
-
-
-def _driver(connection: Connection) -> DeferringConnection:
-    """Of a connection of `writing_engine`."""
-    return cast("DeferringConnection", connection.connection.driver_connection)
