@@ -48,11 +48,11 @@ ledger is away for all of them or for one, an answer to a beat is late, or an ag
 step and wakes after others have its work. The checker demands that whoever is judged dead had stopped
 acting by its own clock (D1), that nobody is judged for a silence of the ledger (D2), and that
 whoever was judged changes nothing in the ledger (D3) and begins nothing that others see (D4). The database
-below is a stand-in, and limits and rates over several agents are not in these schedules. Their wall clocks are
+below is the simulator's own, and limits and rates over several agents are not in these schedules. Their wall clocks are
 up to an hour away from the database's. `./dev prove --failover` has the same agents, on a primary that dies and a
 standby without the last commits, which were confirmed: of a claim, an intent, an end, a judgement, a beat. The old
 primary may answer afterwards. No epoch is given twice (G1), who has seen the newer primary takes no older one (G2), a
-COMMIT without an answer counts as made only if it was (G3), and nobody whose row is lost changes anything (D5).
+COMMIT without an answer counts as made only if it was (G3), and an agent whose row is lost changes nothing (D5).
 What [such a failover may cost](postgresql.md#failover) is excepted, and nothing else is.
 `./dev prove --machine N` lets Hypothesis put the same troubles together, and shortens what it finds.
 `./dev torture` strikes the real agent on real servers, `./dev torture --fleet` three of them. Where one process talks to another, the

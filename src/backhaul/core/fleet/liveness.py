@@ -1,10 +1,10 @@
 """Which of the processes on one ledger are there, judged by their counters and the own clock alone.
 
 Each raises a counter in the ledger every `BEAT_S`, and reads those of the others with it. A wall
-clock takes no part, and no time of one machine is compared with that of another. Whoever has not
-beaten for a while begins to watch anew, so nobody is judged over an outage of the ledger. So does
-who finds another server in its place: one that was promoted may have lost beats, and a counter that
-was set back reaches its old number again, as if it had stood still.
+clock takes no part, and no time of one machine is compared with that of another. A process that has
+not beaten for a while begins to watch anew, so none is judged over an outage of the ledger. So does
+one that finds another server in its place: that was promoted and may have lost beats, and a counter
+that was set back reaches its old number again, as if it had not moved.
 
 Why it is right: a process whose last good beat *began* over `TRUST_S` ago does nothing that
 another may not see (`is_trusted`); the others judge it after `DEAD_S`, counted from the *end* of
