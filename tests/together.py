@@ -24,6 +24,7 @@ GROUPS = {
         "tests/contract/test_kerberos.py",
         "tests/contract/test_layouts.py",
         "tests/contract/test_target.py",
+        "tests/contract/test_upstream.py",
     ),
 }
 _GROUP_OF = {path: group for group, paths in GROUPS.items() for path in paths}

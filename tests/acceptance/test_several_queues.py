@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +15,14 @@ import pytest
 from testbed import ElasticMQ, S3Proxy
 from tests.acceptance.conftest import Install
 from tests.acceptance.installation import REGION, Installation, Running, eventually
-from tests.acceptance.proxy import Answer, Proxy
+from tests.acceptance.proxy import Answer, Proxy, Seen
 
 pytestmark = pytest.mark.integration
 
 SLOTS = {"BACKHAUL_AGENT__SLOTS": "2"}
 FAILED_POLLS = 3  # in a row, and it is not healthy
 FLOOD = 12
+LIST_S = 0.7
 
 
 class TwoQueues:
@@ -184,7 +188,27 @@ def test_a_queue_that_is_deleted_under_way_holds_up_no_other_and_may_come_back(
     assert set(it.landing.files()) == {"first/b", "second/a", "second/c"}
 
 
-def test_messages_of_both_get_slots_while_one_is_flooded(two: TwoQueues) -> None:
+def test_messages_of_both_get_slots_while_one_is_flooded(
+    two: TwoQueues, sqs_proxy: Proxy, s3_proxy: Proxy
+) -> None:
+    is_polled = threading.Event()
+
+    def wait_for_second(_answer: Answer) -> None:
+        assert is_polled.wait(60), "the second queue is not polled"
+
+    def polled(_answer: Answer) -> None:
+        is_polled.set()
+
+    def poll_of(queue: str) -> Callable[[Seen], bool]:
+        url = f'/{queue}"'.encode()
+        return lambda seen: seen.action == "ReceiveMessage" and url in seen.body
+
+    # Both are polled before either has a slot, and each message takes longer than a poll: this is
+    # about how slots are shared, and not about how fast a busy machine opens and polls a queue.
+    sqs_proxy.lie(wait_for_second, to=poll_of(two.it.queue))
+    sqs_proxy.lie(polled, to=poll_of(two.second))
+    s3_proxy.lie(lambda _answer: time.sleep(LIST_S), to=lambda seen: "list-type" in seen.query)
+    two.it.environment["AWS_ENDPOINT_URL_S3"] = s3_proxy.endpoint
     two.create_second()
     for _ in range(FLOOD):
         two.it.ask_for("p/a", "first")

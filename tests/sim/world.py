@@ -473,7 +473,8 @@ class Sim:
         self.story: list[str] = []
         self.is_calm = False
         self.down_until_s: dict[str, float] = {}
-        self.servers = Servers(self, self.files[0])
+        # What no server keeps gives epochs from 1, each file its own.
+        self.servers = Servers(self, self.files[0] if shape.is_fleet else MemoryFile())
         self.members = self.servers.primary.members
         self.overwritten = 0
         self.finished_bytes = 0  # of what was published in part: it is finished in any case

@@ -346,9 +346,16 @@ def play(fleet: Fleet, names: list[str], *, within_s: float = WITHIN_S) -> Fleet
             fleet.kill_one()
         is_over = len(rows) == len(names) and all(row.state.is_final for row in rows)
         is_over = is_over and not _queued(demo, url)
-        waited_s = time.monotonic() - (fleet.killed_s or fleet.began_s)
-        is_over = is_over or waited_s > within_s or not fleet.members[1].process.is_alive
+        is_over = is_over or _waited_enough(fleet, within_s)
+        is_over = is_over or not fleet.members[1].process.is_alive
     return _end(fleet, names, url)
+
+
+def _waited_enough(fleet: Fleet, within_s: float) -> bool:
+    now_s = time.monotonic()
+    if fleet.killed_s is None:
+        return now_s - fleet.began_s > WITHIN_S
+    return now_s - fleet.killed_s > within_s
 
 
 def _queued(demo: Demo, url: str) -> int:
