@@ -195,6 +195,22 @@ def test_a_clean_stop_and_a_process_that_is_gone_are_not_waited_for(fleet: Fleet
     assert begin(mine.ledger, "new", KEY2).is_takeover
 
 
+def test_a_process_that_is_gone_has_what_it_had_until_it_is_judged_which_is_at_once(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server may still have a transaction of it to commit."""
+    monkeypatch.setattr(member, "BEAT_S", 1e6)
+    mine = fleet.agent(ME)
+    killed = fleet.agent(replace(ME, start=ME.start - 1))
+    begin(killed.ledger, "t1", KEY)
+    assert begin(mine.ledger, "new", KEY).is_live
+    is_judged = "SELECT count(*) FROM members WHERE judged_at IS NOT NULL"
+    assert statement(fleet.url, is_judged) == [(0,)]
+    mine.member.keep()
+    eventually(lambda: statement(fleet.url, is_judged) == [(1,)])
+    assert begin(mine.ledger, "new", KEY).is_takeover
+
+
 def test_one_leads_and_another_follows_when_it_is_gone(fleet: Fleet) -> None:
     first, second = fleet.agent(ELSEWHERE), fleet.agent(ME)
     assert (first.member.is_leader, second.member.is_leader) == (True, False)

@@ -143,6 +143,28 @@ def test_it_spares_the_block_of_another_thread_that_shares_its_commit(
     statement(place, "DELETE FROM meta WHERE name = 'of the second'")
 
 
+def test_a_value_that_no_text_can_have_undoes_its_block_alone(
+    place: LedgerPlace, ledger: SqlLedger
+) -> None:
+    """It is refused before anything is sent, the savepoint of its block among that."""
+    commits = ledger._commits
+
+    def second() -> None:
+        with commits.transaction() as tx:
+            tx.execute(select(meta.c.value).where(meta.c.name == "\0"))
+
+    with ThreadPoolExecutor() as threads:
+        with commits.transaction() as tx:
+            refused = threads.submit(second)
+            eventually(lambda: commits._coming == 1)
+            put(tx, meta, {"name": "of the first", "value": "kept"})
+        with pytest.raises(Exception, match="NUL"):
+            refused.result()
+    kept = "SELECT value FROM meta WHERE name = 'of the first'"
+    assert statement(place, kept) == [("kept",)]
+    statement(place, "DELETE FROM meta WHERE name = 'of the first'")
+
+
 def test_what_was_sent_ahead_is_undone_with_its_block_alone(ledger: SqlLedger) -> None:
     """The proof was written before the comparison said that nothing is to be."""
     begin(ledger)

@@ -261,7 +261,7 @@ def make_member(sim: Sim, process: Running, number: int, clock: OwnClock) -> Mem
     member.id = f"{number:032x}"
     member.text = f"{owner.host}:{member.id}"
     member._pulse = SimPulse(sim, process, clock)  # type: ignore[assignment]
-    member._is_over = SimEvent(sim.scheduler, clock.rate)  # type: ignore[assignment]
+    member._wakes = SimEvent(sim.scheduler, clock.rate)  # type: ignore[assignment]
     process.member, process.name = member, member.text
     member.join()
     return member

@@ -267,6 +267,9 @@ class SimEvent:
     def set(self) -> None:
         self._is_set = True
 
+    def clear(self) -> None:
+        self._is_set = False
+
     def wait(self, timeout: float | None = None) -> bool:
         self._scheduler.sleep((timeout or 0.0) / self._rate)
         return self._is_set

@@ -81,6 +81,10 @@ class DeferringConnection(BoundedConnection):
         """The statement with its values in it."""
         return text if values is None else psycopg.ClientCursor(self).mogrify(text, values)
 
+    @property
+    def has_deferred(self) -> bool:
+        return bool(self._later)
+
     def take_deferred(self) -> list[str]:
         """What has to go before the statement that the caller sends now."""
         later, self._later = self._later, []
@@ -88,14 +92,14 @@ class DeferringConnection(BoundedConnection):
 
     def send_deferred(self) -> None:
         """Now, by itself, where there is any."""
-        if self._later:
+        if self.has_deferred:
             self.cursor().execute(_APART.join(self.take_deferred()))
 
     def commit(self) -> None:
         """As psycopg's, with what waits."""
         self.is_deferring = False
         self.prefetch({})
-        if self._later:
+        if self.has_deferred:
             self._later.append("COMMIT")
             self.send_deferred()
         else:
@@ -115,9 +119,10 @@ class JoinedCursor(LastResult):
     def execute(self, query: Any, params: Any = None, **kwargs: Any) -> JoinedCursor:
         """As psycopg's."""
         self.deferring.prefetch({})
-        if later := self.deferring.take_deferred():
-            query = _APART.join([*later, self.deferring.filled(query, params)])
-            params = None
+        if self.deferring.has_deferred:
+            # Filled first: where a value is refused, what waits still waits.
+            own = self.deferring.filled(query, params)
+            query, params = _APART.join([*self.deferring.take_deferred(), own]), None
         super().execute(query, params, **kwargs)
         return self
 

@@ -114,7 +114,8 @@ class Member:
         self._fencing = threading.Lock()
         self._on_fenced: Callable[[], None] | None = None
         self._joined_s = 0.0
-        self._is_over = threading.Event()
+        self._is_over = False
+        self._wakes = threading.Event()  # the thread that beats, before its time
         self._thread: threading.Thread | None = None
 
     # ------------------------------------------------------------ its life
@@ -146,7 +147,8 @@ class Member:
 
     def leave(self) -> None:
         """Others have what it leaves at once; safe to repeat. Nothing where the ledger is away."""
-        self._is_over.set()
+        self._is_over = True
+        self._wakes.set()
         if self._thread is not None:
             self._thread.join()
         try:
@@ -166,7 +168,11 @@ class Member:
 
     def _beat_or_fail(self) -> None:
         wait_s, has_failed = BEAT_S, False
-        while not self._is_over.wait(wait_s) and not self._is_fenced:
+        while True:
+            self._wakes.wait(wait_s)
+            if self._is_over or self._is_fenced:
+                return
+            self._wakes.clear()
             self.beating.beat()
             try:
                 self.turn()
@@ -244,14 +250,20 @@ class Member:
     @property
     def has_peers(self) -> bool:
         """Whether another one is in force, by the transaction under way."""
-        return any(
-            peer != self.id and not self._sees_gone(where) for peer, where in self._in_force.items()
-        )
+        return any(peer != self.id for peer in self._in_force)
 
     def is_alive(self, text: str) -> bool:
-        """Whether this owner is in force, by the transaction under way."""
+        """Whether this owner is in force, by the transaction under way.
+
+        Also one that the kernel says is gone, until it is judged, which then is done at once: the
+        server may still have a transaction of it to commit, and a judge waits for that.
+        """
         where = self._in_force.get(_id_of(text))
-        return where is not None and not self._sees_gone(where)
+        if where is None:
+            return False
+        if self._sees_gone(where):
+            self._wakes.set()
+        return True
 
     # ------------------------------------------------------------ standing
 
