@@ -74,7 +74,7 @@ def place(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> LedgerPl
 def reopen(kind: str, place: LedgerPlace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reopen]:
     """`reopen("me")`, `reopen("alive elsewhere")`, `reopen("killed")`: who writes.
 
-    On PostgreSQL the killed one is not declared dead: what its rows alone refuse is shown.
+    On PostgreSQL the killed one counts as dead and is in force: what rows alone refuse is shown.
     """
     if kind == "memory":
         file = MemoryFile()
@@ -88,9 +88,17 @@ def reopen(kind: str, place: LedgerPlace, monkeypatch: pytest.MonkeyPatch) -> It
     }
     opened = []
     if kind in SERVERS:
+        from backhaul.adapters.ledger.postgres.member import Member
         from backhaul.adapters.ledger.postgres.pulse import Pulse
 
+        is_in_force = Member.is_alive
+
+        def is_alive(member: Member, text: str) -> bool:
+            where = member._in_force.get(text.rpartition(":")[2], "")
+            return is_in_force(member, text) and not member._sees_gone(where)
+
         monkeypatch.setattr(Pulse, "judge", lambda *_: None)
+        monkeypatch.setattr(Member, "is_alive", is_alive)
 
     def open_as(who: str) -> Ledger:
         ledger = open_ledger(place, create=True, owner=owners[who])
