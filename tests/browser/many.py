@@ -49,7 +49,7 @@ def add(filler: Filler) -> None:
 def _each_state(filler: Filler) -> None:
     ledger, at = filler.ledger, filler.now - MINUTE
     superseded = filler.transfer("superseded", 2 * MINUTE)
-    ledger.finish(superseded, filler.epoch, TransferState.SUPERSEDED, "", at)
+    ledger.finish(superseded, filler.epoch, TransferState.SUPERSEDED, "", at, is_intended=False)
     cancelled = filler.transfer("cancelled", 2 * MINUTE)
     ledger.cancel(cancelled, at, Operator(name="zoë@edge1"))
     publishing = filler.transfer("publishing", 2 * MINUTE)

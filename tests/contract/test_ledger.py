@@ -779,8 +779,24 @@ def test_finish_by_a_stranger_epoch_is_refused(ledger: Ledger) -> None:
     assert begin(ledger, key=MessageKey(queue="work", message_id="t1")).is_live
 
 
+def test_what_was_published_is_not_done_without_its_intent(ledger: Ledger) -> None:
+    """A failover of the database may lose it, and what was proven, and keep the claim."""
+    found = claimed(ledger)
+    done = TransferState.DONE
+    assert not ledger.finish("t1", found.epoch, done, "tree", T0)
+    assert ledger.is_mine("t1")
+    assert ledger.intend("t1", found.epoch, [proof(0)], T0)
+    assert ledger.finish("t1", found.epoch, done, "tree", T0)
+
+
+def test_what_was_there_already_needs_no_intent(ledger: Ledger) -> None:
+    found = claimed(ledger)
+    assert ledger.finish("t1", found.epoch, TransferState.DONE, "adopted", T0, is_intended=False)
+
+
 def test_finish_repeated_after_a_lost_answer_is_true(ledger: Ledger) -> None:
     found = claimed(ledger)
+    assert ledger.intend("t1", found.epoch, [proof(0)], T0)
     assert ledger.finish("t1", found.epoch, TransferState.DONE, "tree", T0)
     assert ledger.finish("t1", found.epoch, TransferState.DONE, "tree", T0)
     assert not ledger.finish("t1", found.epoch, TransferState.SUPERSEDED, "tree", T0)

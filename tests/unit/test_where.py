@@ -501,7 +501,7 @@ def test_an_overtaken_event_replaced_nothing(world: World) -> None:
         connection.execute("DELETE FROM objects WHERE transfer_id = ?", (late,))
         connection.execute("UPDATE transfers SET objects_planned = 0 WHERE id = ?", (late,))
     state = TransferState.SUPERSEDED
-    assert world.ledger.finish(late, world.epoch, state, "superseded", world.now)
+    assert world.ledger.finish(late, world.epoch, state, "superseded", world.now, is_intended=False)
     expected = [
         (late, Relation.UNLISTED, Presence.NEWER_THERE),
         (first, Relation.FILE, Presence.NOW),

@@ -243,39 +243,46 @@ class SqlDestinations(WriteSession):
         *,
         manifest: ManifestSum | None = None,
         marker: Location | None = None,
+        is_intended: bool = True,
     ) -> bool:
         queries = [
             transfers.by_id_query(transfer_id),
             _comparing_query(transfer_id, epoch, _FINISHED),
         ]
-        with self._beside(*queries) as tx:
-            transfer = self._begun(tx, transfer_id)
-            if not _compare_and_set(tx, transfer_id, epoch, _FINISHED):
-                return (transfer["state"], transfer["epoch"]) == (state.value, epoch)
-            take_turn(tx, LedgerTurn.SUM)
-            prefetch(tx, publications.LAST_SEAL, publications.publishing_query(transfer))
-            previous = publications.last_seal(tx) if manifest is not None else ""
-            publications.publish(tx, transfer, epoch)
-            if marker is not None:
-                publications.note_marker(tx, transfer_id, marker, now)
-            jobs.close_all(tx, transfer_id, now)
-            if state is TransferState.DONE:
-                replays.remember_event(tx, transfer)
-                transfers.settle_others(tx, transfer, now)
-            values = {
-                "publish_mode": publish_mode,
-                "completion_marker": None if marker is None else marker.uri,
-                "renames_possible": False,
-                "bytes_copied": manifest.copied_bytes if manifest is not None else None,
-            }
-            digest = manifest.manifest if manifest is not None else None
-            writing.end(tx, {**transfer, "epoch": epoch}, state, now, values, digest=digest)
-            if manifest is not None:
-                publications.seal(
-                    tx, transfer, state, publish_mode, manifest, now, previous=previous
-                )
-        self._working.discard(transfer_id)
-        return True
+        ended = (state.value, epoch)
+        with suppress(_NotOwned):
+            with self._beside(*queries) as tx:
+                transfer = self._begun(tx, transfer_id)
+                if not _compare_and_set(tx, transfer_id, epoch, _FINISHED):
+                    return (transfer["state"], transfer["epoch"]) == ended
+                # A failover may have kept the claim and lost the intent, and the proofs with it.
+                if is_intended and transfer["state"] != TransferState.PUBLISHING.value:
+                    raise _NotOwned
+                take_turn(tx, LedgerTurn.SUM)
+                prefetch(tx, publications.LAST_SEAL, publications.publishing_query(transfer))
+                previous = publications.last_seal(tx) if manifest is not None else ""
+                publications.publish(tx, transfer, epoch)
+                if marker is not None:
+                    publications.note_marker(tx, transfer_id, marker, now)
+                jobs.close_all(tx, transfer_id, now)
+                if state is TransferState.DONE:
+                    replays.remember_event(tx, transfer)
+                    transfers.settle_others(tx, transfer, now)
+                values = {
+                    "publish_mode": publish_mode,
+                    "completion_marker": None if marker is None else marker.uri,
+                    "renames_possible": False,
+                    "bytes_copied": manifest.copied_bytes if manifest is not None else None,
+                }
+                digest = manifest.manifest if manifest is not None else None
+                writing.end(tx, {**transfer, "epoch": epoch}, state, now, values, digest=digest)
+                if manifest is not None:
+                    publications.seal(
+                        tx, transfer, state, publish_mode, manifest, now, previous=previous
+                    )
+            self._working.discard(transfer_id)
+            return True
+        return False
 
 
 def release(tx: Connection, transfer_id: str) -> None:

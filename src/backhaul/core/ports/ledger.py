@@ -191,16 +191,19 @@ class DestinationLedger(Protocol):
         *,
         manifest: ManifestSum | None = None,
         marker: Location | None = None,
+        is_intended: bool = True,
     ) -> bool:
         """State DONE or SUPERSEDED; proofs become the published truth; the claim ends.
 
         Args:
             manifest: What the proofs add up to: it is sealed and chained to the one before.
             marker: Where its completion marker is.
+            is_intended: It renamed something in this epoch, after its intent.
 
         Returns:
-            False when the transfer no longer owns the destination with this epoch. True again
-            when repeated after it took effect.
+            False when the transfer no longer owns the destination with this epoch, or its intent
+            is not there: a failover of the database has lost it. True again when repeated after it
+            took effect.
         """
 
     def marker_at(self, location: Location) -> str | None:

@@ -134,16 +134,16 @@ class Attempt:
             if not self._claim(min_epoch):
                 return WAIT  # another live transfer owns the destination
             if self._plan.is_overtaken:
-                return self._finish(PublishOutcome.SUPERSEDED)
+                return self._finish(PublishOutcome.SUPERSEDED, is_intended=False)
             # Look before the fence: what an earlier attempt published need not be copied again.
             if self._plan.may_be_published and self._adopt_renamed():
-                return self._finish(PublishOutcome.ADOPTED)
+                return self._finish(PublishOutcome.ADOPTED, is_intended=False)
             min_epoch = self._fence() or self._stage()
         # Die between the intent and the record and renames may have happened: the next attempt
         # looks at the final paths first, and adopts what is proven to be there.
         if not self._intend():
             return WAIT
-        return self._finish(self._publish())
+        return self._finish(self._publish(), is_intended=True)
 
     # ------------------------------------------------------------ claim
 
@@ -313,16 +313,16 @@ class Attempt:
 
     # ------------------------------------------------------------ the end
 
-    def _finish(self, outcome: PublishOutcome) -> Verdict:
+    def _finish(self, outcome: PublishOutcome, *, is_intended: bool) -> Verdict:
         """Remove staging while the destination is still owned, then record the end.
 
         Die after the record and the message is only deleted when it comes again: no attempt would
         remove staging that is left. Only after the record may the message be deleted.
         """
         self._staging.remove()
-        return DONE if self._record(outcome) else WAIT
+        return DONE if self._record(outcome, is_intended=is_intended) else WAIT
 
-    def _record(self, outcome: PublishOutcome) -> bool:
+    def _record(self, outcome: PublishOutcome, *, is_intended: bool) -> bool:
         """Record DONE or SUPERSEDED; False when the destination is not owned any more."""
         is_superseded = outcome is PublishOutcome.SUPERSEDED
         state = TransferState.SUPERSEDED if is_superseded else TransferState.DONE
@@ -335,6 +335,7 @@ class Attempt:
             self._ports.clock.now(),
             manifest=manifest,
             marker=None if is_superseded else self._marker.location,
+            is_intended=is_intended,
         )
         if is_owner:
             self._report.done(outcome, manifest)

@@ -233,12 +233,15 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
         *,
         manifest: ManifestSum | None = None,
         marker: Location | None = None,
+        is_intended: bool = True,
     ) -> bool:
         with self._faults.call("ledger.finish", outage):
             row = self._row(transfer_id)
             owned = self._owned(row, epoch)
             if owned is None:
                 return (row.state, row.epoch) == (state, epoch)
+            if is_intended and row.state is not TransferState.PUBLISHING:
+                return False
             owned.owner_transfer = owned.owner = owned.staging_root = None
             self._publish(row, epoch)
             row.renames_possible = False
