@@ -57,8 +57,7 @@ class AttemptLedger(Protocol):
         Args:
             key: None for `copy`: always a new transfer. Where the message's transfer is of another
                 body, a transfer of `key.changed` is found or made.
-            source: As requested, for people; an excerpt of a body that could not be parsed.
-            destination: Likewise.
+            source, destination: As requested, for people; an excerpt of a body not parsed.
             origin: Kept of a new transfer; None for `copy`.
             route: Under which it is shown and counted until a claim names one; None: as before,
                 else none.
@@ -201,9 +200,8 @@ class DestinationLedger(Protocol):
             is_intended: It renamed something in this epoch, after its intent.
 
         Returns:
-            False when the transfer no longer owns the destination with this epoch, or its intent
-            is not there: a failover of the database has lost it. True again when repeated after it
-            took effect.
+            False where it owns the destination with this epoch no more, or a failover of the
+            database has lost its intent. True again when repeated after it took effect.
         """
 
     def marker_at(self, location: Location) -> str | None:
