@@ -172,6 +172,12 @@ AGENT = (
         f"{C}test_ledger_failover.py::test_a_commit_that_waits_for_a_standby_that_is_gone_is_held_and_not_repeated",
     ),
     _row(
+        "",
+        "PostgreSQL is away for a minute, with five agents at work",
+        "nobody is judged dead; each goes on within 30 s of its return",
+        f"{A}test_fleet_outage.py::test_an_outage_of_a_minute_costs_no_takeover_and_no_message",
+    ),
+    _row(
         "F20, F21",
         "the clock steps by an hour",
         "no deadline runs out, nothing short is published",

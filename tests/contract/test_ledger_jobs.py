@@ -157,6 +157,7 @@ def test_the_end_of_a_transfer_closes_its_jobs(ledger: Ledger, path: LedgerPlace
     last = JobProgress(maps_done=4, maps=4, size_bytes=10, counters=counters)
     ledger.note_job("t1", epoch, epoch, RUNNING, last, NOW)
     ledger.note_engine("t1", "distcp", "large")
+    assert ledger.intend("t1", epoch, [], NOW)
     assert ledger.finish("t1", epoch, TransferState.DONE, "tree", NOW)
     assert ledger.jobs("t1") == []
     reader = open_reader(path)

@@ -91,7 +91,8 @@ def claim(ledger: Ledger, transfer_id: str = "t1", *, now: datetime = T0) -> int
 
 
 def finish(ledger: Ledger, epoch: int, state: TransferState = TransferState.DONE) -> bool:
-    return ledger.finish("t1", epoch, state, "renamed", T0 + SECOND, manifest=MANIFEST)
+    at = T0 + SECOND
+    return ledger.finish("t1", epoch, state, "renamed", at, manifest=MANIFEST, is_intended=False)
 
 
 def fail(ledger: Ledger, state: TransferState, **other: object) -> None:

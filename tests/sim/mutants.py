@@ -159,7 +159,7 @@ def delete_first(patch: Patch) -> None:
 
 @mutant("done is recorded before the message is settled", 1)
 def settle_without_record(patch: Patch) -> None:
-    patch.setattr(Attempt, "_record", lambda self, outcome: True)
+    patch.setattr(Attempt, "_record", lambda self, outcome, **named: True)
 
 
 @mutant("everything is published before done is recorded", 1)
@@ -185,8 +185,8 @@ def publish_without_ownership(patch: Patch) -> None:
 
 @mutant("a refused record of done leaves the message alone", 1)
 def delete_although_not_recorded(patch: Patch) -> None:
-    def record(original: Any, self: Any, result: PublishOutcome) -> bool:
-        original(self, result)
+    def record(original: Any, self: Any, result: PublishOutcome, **named: Any) -> bool:
+        original(self, result, **named)
         return True
 
     _around(patch, Attempt, "_record", record)
