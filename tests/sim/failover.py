@@ -60,6 +60,7 @@ class Server:
         journal: What it has committed: the timeline, the number and the name of each.
         idle: Transactions whose COMMIT never arrived.
         aborted: Those of them that were ended.
+        epochs: The highest of the claims that had a directory as the root of their staging.
     """
 
     file: MemoryFile
@@ -69,6 +70,7 @@ class Server:
     journal: list[tuple[int, int, str]] = field(default_factory=list)
     idle: set[int] = field(default_factory=set)
     aborted: set[int] = field(default_factory=set)
+    epochs: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.file.least_epoch = self._least_epoch
@@ -82,6 +84,7 @@ class Server:
             number=self.number,
             journal=[*self.journal],
             aborted={*self.idle, *self.aborted},
+            epochs={**self.epochs},
         )
 
     def moment(self) -> ServerMoment:
@@ -169,6 +172,10 @@ class NodeMemory(PrimaryMemory):
         self._disk[path.name] = found
 
 
+def _is_at_or_below(path: str, directory: str) -> bool:
+    return f"{path}/".startswith(f"{directory}/")
+
+
 def _may_be_published(row: MemoryTransfer) -> bool:
     return row.renames_possible or row.state in {TransferState.DONE, TransferState.SUPERSEDED}
 
@@ -179,6 +186,7 @@ class Servers:
     Attributes:
         primary: The newest.
         old: The one before it.
+        former: All before the newest, by their timelines, with what was written there afterwards.
         lost: Names of the calls whose commits were confirmed and are gone.
         ends_lost: Transfers whose end was one of them.
         proofs_lost: Transfers of which the ledger lost proofs.
@@ -191,6 +199,7 @@ class Servers:
         self._sim = sim
         self.primary = Server(file=file, members=Members())
         self.old: Server | None = None
+        self.former: dict[int, Server] = {}
         self.lost: Counter[str] = Counter()
         self.ends_lost: set[str] = set()
         self.proofs_lost: set[str] = set()
@@ -246,6 +255,7 @@ class Servers:
         for row in old.file.transfers.values():
             self._note_lost(row, new.file.transfers.get(row.id))
         self.old, self.primary = old, new
+        self.former[old.timeline] = old
         self.promotions += 1
         self._promoted_last_s = sim.clock.now_s
         self._old_until_s = sim.clock.now_s + sim.random.choice(OLD_ANSWERS_S)
@@ -279,6 +289,48 @@ class Servers:
         for there in self.primary.file.destinations.values():
             if there.owner_transfer in self.ends_lost and there.owner is not None:
                 yield there.owner
+
+    # ------------------------------------------------------------ what a node can know
+
+    def known_to(self, process: Running) -> Server:
+        """The server by which this process can know what became of it.
+
+        Where an old primary takes connections, a node that never reached the newer one works on it
+        without knowing (docs/postgresql.md).
+        """
+        known = self.former.get(self._seen.get(process.seat, 0))
+        return known if known is not None and self._sim.shape.is_split else self.primary
+
+    def has_lost_end(self, transfer_id: str) -> bool:
+        """Whether its end was on a server that is the primary no more, whenever it was made."""
+        rows = [one.file.transfers.get(transfer_id) for one in self.former.values()]
+        is_old = any(row is not None and row.state.is_final for row in rows)
+        return is_old or transfer_id in self.ends_lost
+
+    def without_forgotten(self, staging: list[str]) -> list[str]:
+        """But for what only claims used that the ledger has lost, and none after them.
+
+        The manual says what to do (docs/postgresql.md).
+
+        Args:
+            staging: All paths in staging.
+        """
+        lost = []
+        for path in staging:
+            root, _, epoch = path.rpartition("/")
+            above, most = self._lost_epochs(root)
+            if epoch.isdigit() and above < int(epoch) <= most:
+                lost.append(path)
+        return [
+            path
+            for path in staging
+            if not any(_is_at_or_below(one, path) or _is_at_or_below(path, one) for one in lost)
+        ]
+
+    def _lost_epochs(self, root: str) -> tuple[int, int]:
+        """Above the first and up to the second: only claims that are lost had them there."""
+        most = max((one.epochs.get(root, 0) for one in self.former.values()), default=0)
+        return self.primary.epochs.get(root, 0), most
 
     # ------------------------------------------------------------ transactions
 
@@ -318,13 +370,16 @@ class Servers:
         self._seen[process.seat] = server.timeline
 
     def claimed(self, row: MemoryTransfer) -> None:
-        """G4, as a claim is made."""
+        """G4, as a claim is made; it may be lost later."""
         old = self.old
         is_old = old is not None and old.file.transfers.get(row.id) is row
         server = old if old is not None and is_old else self.primary
         timeline = (row.epoch or 0) >> COUNTER_BITS
         if timeline > server.timeline:
             self._sim.ghost.broken(f"G4 timeline {server.timeline} gives an epoch of {timeline}")
+        there = None if row.canonical is None else server.file.destinations.get(row.canonical)
+        if there is not None and there.staging_root is not None:
+            server.epochs[there.staging_root.path] = there.epoch
 
     def commit(self, server: Server, name: str) -> None:
         server.journal.append((server.timeline, server.number, name))

@@ -297,7 +297,8 @@ def lock(sim: Sim, process: Running, name: str) -> Server:
 
 
 def _is_judged(sim: Sim, process: Running) -> bool:
-    row = None if process.member is None else sim.members.rows.get(process.member.id)
+    members = sim.servers.known_to(process).members
+    row = None if process.member is None else members.rows.get(process.member.id)
     return row is not None and row.is_judged
 
 

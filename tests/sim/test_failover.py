@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.sim.__main__ import first_words
+from tests.sim.failover import Servers
 from tests.sim.ghost import Violation
 from tests.sim.shape import failover_of
 from tests.sim.world import Sim
@@ -19,6 +20,11 @@ LOST = (
 )
 # In each a lost beat is made again, so that a counter shows the same number twice.
 SET_BACK = (718, 874, 1177)
+# In each an agent that has never reached the newer primary works on the old one: the others judge
+# it, and it goes on; it ends what the newer ledger has as begun.
+ON_THE_OLD = (3069, 1875)
+# In each a claim is lost, and nothing claims the same directory for its staging again.
+LEFT_IN_STAGING = (1900, 6484)
 
 
 @pytest.mark.slow
@@ -54,6 +60,17 @@ def test_schedule_of_a_failover_replays_exactly() -> None:
 @pytest.mark.parametrize("seed", SET_BACK)
 def test_nobody_is_judged_by_a_counter_that_a_failover_has_set_back(seed: int) -> None:
     assert first_words(seed, failover_of) is None
+
+
+@pytest.mark.parametrize("seed", [*ON_THE_OLD, *LEFT_IN_STAGING])
+def test_what_a_failover_costs_by_the_manual_violates_nothing(seed: int) -> None:
+    assert first_words(seed, failover_of) is None
+
+
+@pytest.mark.parametrize("seed", LEFT_IN_STAGING)
+def test_only_staging_of_lost_claims_is_left(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Servers, "without_forgotten", lambda self, staging: staging)
+    assert (first_words(seed, failover_of) or "").startswith("L3 staging is left")
 
 
 @pytest.mark.xfail(reason="what a lost end leaves is its agent's until that ends", strict=True)

@@ -1184,7 +1184,8 @@ class Sim:
             self._step()
 
     def _staging(self) -> list[str]:
-        return [path for path in self.target.paths() if STAGING in f"{path}/"]
+        paths = [path for path in self.target.paths() if STAGING in f"{path}/"]
+        return self.servers.without_forgotten(paths)
 
     def _is_working(self) -> bool:
         return any(task.name == "slot" for task in self.scheduler.tasks)
@@ -1203,7 +1204,7 @@ class Sim:
             raise Violation(f"S1 {lost} are neither done nor dead")
         if self.shape.has_one_ledger:
             for row in self.files[0].transfers.values():
-                if not row.state.is_final and row.id not in self.servers.ends_lost:
+                if not row.state.is_final and not self.servers.has_lost_end(row.id):
                     raise Violation(f"L3 {row.id} ends as {row.state}")
         self._check_dead()
         if "silent" in self.shape.kinds and not self.shape.hanger:
