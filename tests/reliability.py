@@ -53,8 +53,8 @@ up to an hour away from the database's. `./dev prove --failover` has the same ag
 standby without the last commits, which were confirmed: of a claim, an intent, an end, a judgement, a beat. The old
 primary may answer afterwards. No epoch is given twice (G1), who has seen the newer primary takes no older one (G2), a
 COMMIT without an answer counts as made only if it was (G3), and an agent whose row is lost changes nothing (D5).
-What [such a failover may cost](postgresql.md#failover) is excepted, and nothing else is. A node that never reached the
-newer primary is held to what the old one says of it.
+What [such a failover may cost](postgresql.md#failover) is excepted, and nothing else is. Of a node that never
+reached the newer primary the checker asks what the old primary says of it.
 `./dev prove --machine N` lets Hypothesis put the same troubles together, and shortens what it finds.
 `./dev torture` strikes the real agent on real servers, `./dev torture --fleet` three of them. Where one process talks to another, the
 [last table](#borders-between-processes) names what tests the orders in which messages can come; the

@@ -174,7 +174,7 @@ AGENT = (
     _row(
         "",
         "PostgreSQL is away for a minute, with five agents at work",
-        "nobody is judged dead; each goes on within 30 s of its return",
+        "no agent takes over another's work; each goes on within 30 s of the return",
         f"{A}test_fleet_outage.py::test_an_outage_of_a_minute_costs_no_takeover_and_no_message",
     ),
     _row(

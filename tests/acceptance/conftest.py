@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from backhaul.testing.servers import Hdfs, Moto, clients
-from testbed import ElasticMQ, S3Proxy
+from testbed import ElasticMQ, PostgreSQL, S3Proxy
 from tests.acceptance.doctoring import Doctor
 from tests.acceptance.installation import Installation
 from tests.acceptance.proxy import Proxy
@@ -85,6 +85,21 @@ def on_moto(install: Install, moto_server: Moto) -> Installation:
 def s3_proxy(s3proxy: S3Proxy) -> Iterator[Proxy]:
     """In front of S3Proxy, honest until told otherwise."""
     with Proxy(s3proxy) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def own_server(postgresql: PostgreSQL) -> Iterator[PostgreSQL]:
+    """One that a test may stop; after `postgresql`, which skips where there is none."""
+    del postgresql
+    with PostgreSQL(settings={"fsync": "off"}) as server:
+        yield server
+
+
+@pytest.fixture
+def moto_proxy(moto_server: Moto) -> Iterator[Proxy]:
+    """In front of moto, honest until told otherwise."""
+    with Proxy(moto_server) as proxy:
         yield proxy
 
 

@@ -360,6 +360,11 @@ class Installation:
         for one in self._running:
             one.clean_up()
 
+    def has_arrived(self, tree: Mapping[str, bytes], below: str) -> bool:
+        """Whether each file of the tree, by its name, is below this directory of the landing."""
+        found = self.landing.files()
+        return all(found.get(f"{below}/{name}") == data for name, data in tree.items())
+
     # ------------------------------------------------------------ the ledger, by its commands
 
     def history(self, *arguments: str) -> list[dict[str, Any]]:

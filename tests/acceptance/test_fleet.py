@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import random
 import signal
-from collections.abc import Iterator
 
 import pytest
 
-from backhaul.testing.servers import Moto
 from testbed import PostgreSQL
 from tests.acceptance.installation import Installation, eventually
 from tests.acceptance.proxy import Answer, Proxy
@@ -22,15 +20,14 @@ MESSAGES = 12
 
 
 @pytest.fixture
-def gate(moto_server: Moto) -> Iterator[Proxy]:
+def gate(moto_proxy: Proxy) -> Proxy:
     """Of what the agents read from S3: no object's bytes come, until it is honest."""
 
     def stall(answer: Answer) -> None:
         answer.stall_after = 0
 
-    with Proxy(moto_server) as proxy:
-        proxy.lie(stall)
-        yield proxy
+    moto_proxy.lie(stall)
+    return moto_proxy
 
 
 @pytest.fixture
@@ -44,11 +41,6 @@ def it(
     for name, data in TREE.items():
         on_moto.put(f"tree/{name}", data)
     return on_moto
-
-
-def arrived(it: Installation, below: str) -> bool:
-    found = it.landing.files()
-    return all(found.get(f"{below}/{name}") == data for name, data in TREE.items())
 
 
 def listed(it: Installation) -> list[dict[str, object]]:
@@ -71,7 +63,7 @@ def test_two_agents_share_the_work_and_every_command_sees_both(
         one.logged("message received", times=SLOTS, within_s=90)
     gate.be_honest()
     eventually(lambda: it.counts() == (0, 0), within_s=120, what="all messages deleted")
-    assert all(arrived(it, f"day={number:02}") for number in range(MESSAGES))
+    assert all(it.has_arrived(TREE, f"day={number:02}") for number in range(MESSAGES))
     assert [one["state"] for one in it.history()] == ["done"] * MESSAGES
     assert all(one.of("transfer done") for one in agents), "both worked"
     found = eventually(lambda: len(listed(it)) == 2 and listed(it), within_s=30, what="both listed")
@@ -107,7 +99,11 @@ def test_agent_that_falls_silent_is_followed_and_ends_when_it_wakes(
         return follower.out[-6000:] + follower.err + "ZOMBIE" + zombie.out[-3000:]
 
     eventually(lambda: judged() == "1", within_s=120, what=both_logs)
-    eventually(lambda: arrived(it, "day=01") and it.counts() == (0, 0), within_s=90, what=both_logs)
+    eventually(
+        lambda: it.has_arrived(TREE, "day=01") and it.counts() == (0, 0),
+        within_s=90,
+        what=both_logs,
+    )
     again = follower.of("message received")[-1]
     assert again["receive_count"] - first["receive_count"] <= RECEIVES_MORE
     zombie.send_signal(signal.SIGCONT)
@@ -117,7 +113,7 @@ def test_agent_that_falls_silent_is_followed_and_ends_when_it_wakes(
     assert "Traceback" not in ended.err
     follower.terminate()
     assert follower.wait().code == 0
-    assert arrived(it, "day=01")
+    assert it.has_arrived(TREE, "day=01")
     assert not it.landing.staging()
     assert [one["state"] for one in it.history()] == ["done"]
     assert it.dead_letters() == []

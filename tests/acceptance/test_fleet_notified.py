@@ -9,11 +9,10 @@ import pytest
 
 from testbed import PostgreSQL
 from tests.acceptance.installation import Installation, eventually
-from tests.acceptance.test_ledger_on_postgres import on, own_server
+from tests.acceptance.test_ledger_on_postgres import on
 from tests.acceptance.test_notify import KEEP, configured, hook, notified
 from tests.torture.tcp import TcpProxy
 
-__all__ = ["own_server"]
 pytestmark = pytest.mark.integration
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
 
 import pytest
 
-from backhaul.testing.servers import Moto
 from backhaul.testing.servers.postgres.listener import ROLE
 from testbed import PostgreSQL
 from tests.acceptance.installation import Installation, eventually
@@ -21,51 +19,31 @@ RESUMED_WITHIN_S = 30
 TREE = {f"part-{n:03}": random.Random(n).randbytes(3000 + n) for n in range(5)}
 
 
-def arrived(it: Installation, below: str) -> bool:
-    found = it.landing.files()
-    return all(found.get(f"{below}/{name}") == data for name, data in TREE.items())
-
-
-@pytest.fixture
-def gate(moto_server: Moto) -> Iterator[Proxy]:
-    """Of what the agents read from S3."""
-    with Proxy(moto_server) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def own_server(postgresql: PostgreSQL) -> Iterator[PostgreSQL]:
-    """One that the test may stop; after `postgresql`, which skips where there is none."""
-    del postgresql
-    with PostgreSQL(settings={"fsync": "off"}) as server:
-        yield server
-
-
 def stall(answer: Answer) -> None:
     answer.stall_after = 0
 
 
 @pytest.mark.timeout(400)
 def test_an_outage_of_a_minute_costs_no_takeover_and_no_message(
-    on_moto: Installation, gate: Proxy, own_server: PostgreSQL
+    on_moto: Installation, moto_proxy: Proxy, own_server: PostgreSQL
 ) -> None:
     """Each has a transfer at work as the database goes, and more messages wait for its return."""
     it = on_moto
     it.environment |= {"PGPASSFILE": str(own_server.pass_file), "BACKHAUL_LEDGER": own_server.url()}
-    it.environment["AWS_ENDPOINT_URL_S3"] = gate.endpoint
+    it.environment["AWS_ENDPOINT_URL_S3"] = moto_proxy.endpoint
     for name, data in TREE.items():
         it.put(f"tree/{name}", data)
     agents = [it.start(BACKHAUL_AGENT__SLOTS="1") for _ in range(AGENTS)]
     for one in agents:
         one.logged("agent started", within_s=120)
-    gate.lie(stall)
+    moto_proxy.lie(stall)
     for number in range(AGENTS):
         it.ask_for("tree/", f"before={number}")
     for one in agents:
         one.logged("message received", within_s=90)
-    eventually(lambda: len(gate.object_gets()) >= AGENTS, what="all of them copy")
+    eventually(lambda: len(moto_proxy.object_gets()) >= AGENTS, what="all of them copy")
     own_server.shut_down(immediate=True)
-    gate.be_honest()  # what is under way meets the outage with its next step
+    moto_proxy.be_honest()  # what is under way meets the outage with its next step
     for number in range(AGENTS):
         it.ask_for("tree/", f"during={number}")
     time.sleep(AWAY_S)
@@ -81,8 +59,8 @@ def test_an_outage_of_a_minute_costs_no_takeover_and_no_message(
         one.terminate()
     assert [one.wait().code for one in agents] == [0] * AGENTS
     for number in range(AGENTS):
-        assert arrived(it, f"before={number}")
-        assert arrived(it, f"during={number}")
+        assert it.has_arrived(TREE, f"before={number}")
+        assert it.has_arrived(TREE, f"during={number}")
     assert {one["state"] for one in it.history()} == {"done"}
     # The end of an attempt that met the outage may be in no ledger: then it counts.
     assert max(one["attempt"] for one in it.history()) <= 2

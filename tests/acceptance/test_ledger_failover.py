@@ -9,7 +9,7 @@ import pytest
 from testbed import PostgreSQL
 from testbed.postgres import PostgresStandby
 from tests.acceptance.installation import Installation, eventually
-from tests.acceptance.test_ledger_on_postgres import arrived, on
+from tests.acceptance.test_ledger_on_postgres import TREE, on
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 UNSYNCED = {"fsync": "off"}
@@ -36,17 +36,23 @@ def test_an_agent_follows_a_failover_and_no_old_primary(
     it.environment["STATE_DIRECTORY"] = str(it.home / "state")
     it.ask_for("tree/", "day=01")
     agent = it.start()
-    eventually(lambda: arrived(it, "day=01"), within_s=60, what="the first message arrived")
+    eventually(
+        lambda: it.has_arrived(TREE, "day=01"), within_s=60, what="the first message arrived"
+    )
     assert "W_LEDGER_ASYNC" in {one["code"] for one in agent.logged("installation is risky")}
     eventually(lambda: it.counts() == (0, 0), within_s=60, what="the first message deleted")
     standby.stop_receiving()
     it.ask_for("tree/", "day=02")
-    eventually(lambda: arrived(it, "day=02"), within_s=60, what="the second message arrived")
+    eventually(
+        lambda: it.has_arrived(TREE, "day=02"), within_s=60, what="the second message arrived"
+    )
     primary.kill()
     it.ask_for("tree/", "day=03")
     standby.forget_unreceived()
     standby.promote()
-    eventually(lambda: arrived(it, "day=03"), within_s=90, what="the third message arrived")
+    eventually(
+        lambda: it.has_arrived(TREE, "day=03"), within_s=90, what="the third message arrived"
+    )
     eventually(lambda: it.counts() == (0, 0), within_s=90, what="all messages deleted")
     assert agent.is_alive
     agent.terminate()
@@ -58,7 +64,7 @@ def test_an_agent_follows_a_failover_and_no_old_primary(
     primary.start()
     it.ask_for("tree/", "day=04")
     assert it.drained().code == 0
-    assert arrived(it, "day=04")
+    assert it.has_arrived(TREE, "day=04")
     assert standby.sql("SELECT count(*) FROM transfers", database="backhaul") == str(
         len(it.history())
     )
@@ -66,4 +72,4 @@ def test_an_agent_follows_a_failover_and_no_old_primary(
     ended = it.drain(BACKHAUL_LEDGER=primary.url())
     assert (ended.code, "E_LEDGER_OLD_PRIMARY" in ended.err) == (69, True), ended
     assert "Traceback" not in ended.err
-    assert not arrived(it, "day=05")
+    assert not it.has_arrived(TREE, "day=05")

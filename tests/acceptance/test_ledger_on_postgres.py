@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,24 +15,11 @@ pytestmark = pytest.mark.integration
 TREE = {f"part-{n:03}": random.Random(n).randbytes(3000 + n) for n in range(30)}
 
 
-@pytest.fixture
-def own_server(postgresql: PostgreSQL) -> Iterator[PostgreSQL]:
-    """One that a test may stop; after `postgresql`, which skips where there is none."""
-    del postgresql
-    with PostgreSQL(settings={"fsync": "off"}) as server:
-        yield server
-
-
 def on(it: Installation, server: PostgreSQL, url: str) -> Installation:
     it.environment |= {"PGPASSFILE": str(server.pass_file), "BACKHAUL_LEDGER": url}
     for name, data in TREE.items():
         it.put(f"tree/{name}", data)
     return it
-
-
-def arrived(it: Installation, below: str) -> bool:
-    found = it.landing.files()
-    return all(found.get(f"{below}/{name}") == data for name, data in TREE.items())
 
 
 @pytest.fixture(params=["postgresql", "pgbouncer"])
@@ -52,7 +38,7 @@ def it(
 def test_data_arrives_and_every_command_reads_the_ledger(it: Installation, tmp_path: Path) -> None:
     it.ask_for("tree/", "day=01")
     ended = it.drained()
-    assert arrived(it, "day=01"), ended
+    assert it.has_arrived(TREE, "day=01"), ended
     assert not it.landing.staging()
     (transfer,) = it.history()
     assert (transfer["state"], transfer["objects_planned"]) == ("done", len(TREE))
@@ -80,7 +66,7 @@ def test_data_arrives_and_every_command_reads_the_ledger(it: Installation, tmp_p
         *("copy", f"{it.uri('tree/')}", f"{it.landing.uri}/copied", "--allow", it.allow)
     )
     assert copied.code == 0, copied
-    assert arrived(it, "copied")
+    assert it.has_arrived(TREE, "copied")
     refused = it.backhaul("ledger", "backup", str(tmp_path / "copy.db"))
     assert (refused.code, "E_LEDGER_SERVER" in refused.err) == (64, True), refused
 
@@ -95,12 +81,12 @@ def test_killed_agent_is_followed_at_once_by_another_on_the_same_node(it: Instal
     agent.kill()
     it.ask_for("tree/", "day=03")
     agent = it.start()
-    eventually(lambda: arrived(it, "day=03"), within_s=60, what="the next message arrived")
+    eventually(lambda: it.has_arrived(TREE, "day=03"), within_s=60, what="the next message arrived")
     # It may have arrived before the kill, and not have been recorded.
     eventually(lambda: it.counts() == (0, 0), within_s=120, what="both messages deleted")
     agent.terminate()
     assert agent.wait().code == 0
-    assert arrived(it, "day=02")
+    assert it.has_arrived(TREE, "day=02")
     assert not it.landing.staging()
     assert [one["state"] for one in it.history()] == ["done", "done"]
 
@@ -112,13 +98,17 @@ def test_database_that_stops_for_seconds_holds_the_agent_and_loses_nothing(
     it = on(on_moto, own_server, own_server.url())
     it.ask_for("tree/", "day=01")
     agent = it.start()
-    eventually(lambda: arrived(it, "day=01"), within_s=60, what="the first message arrived")
+    eventually(
+        lambda: it.has_arrived(TREE, "day=01"), within_s=60, what="the first message arrived"
+    )
     own_server.shut_down(immediate=True)
     it.ask_for("tree/", "day=02")
     time.sleep(5)
     assert agent.is_alive
     own_server.start()
-    eventually(lambda: arrived(it, "day=02"), within_s=90, what="the second message arrived")
+    eventually(
+        lambda: it.has_arrived(TREE, "day=02"), within_s=90, what="the second message arrived"
+    )
     eventually(lambda: it.counts() == (0, 0), within_s=60, what="both messages deleted")
     agent.terminate()
     assert agent.wait().code == 0

@@ -249,12 +249,11 @@ class SqlDestinations(WriteSession):
             transfers.by_id_query(transfer_id),
             _comparing_query(transfer_id, epoch, _FINISHED),
         ]
-        ended = (state.value, epoch)
         with suppress(_NotOwned):
             with self._beside(*queries) as tx:
                 transfer = self._begun(tx, transfer_id)
                 if not _compare_and_set(tx, transfer_id, epoch, _FINISHED):
-                    return (transfer["state"], transfer["epoch"]) == ended
+                    return (transfer["state"], transfer["epoch"]) == (state.value, epoch)
                 # A failover may have kept the claim and lost the intent, and the proofs with it.
                 if is_intended and transfer["state"] != TransferState.PUBLISHING.value:
                     raise _NotOwned

@@ -255,8 +255,9 @@ class Member:
     def is_alive(self, text: str) -> bool:
         """Whether this owner is in force, by the transaction under way.
 
-        Also one that the kernel says is gone, until it is judged, which then is done at once: the
-        server may still have a transaction of it to commit, and a judge waits for that.
+        A process of this machine that has ended is in force until its row says otherwise, and the
+        next beat, which comes at once then, writes that. The server may still have a transaction
+        of it to commit, and whoever writes that row waits for it.
         """
         where = self._in_force.get(_id_of(text))
         if where is None:
