@@ -52,6 +52,7 @@ from backhaul.core.fleet.liveness import BEAT_S, DEAD_S, Liveness
 from backhaul.core.model import TransferState
 from backhaul.core.objects import Pin
 from backhaul.core.ports import ListPage
+from backhaul.core.ports.ledger_records import OwnWrites
 from backhaul.core.replies.patience import ReplyPatience
 from backhaul.core.requests.pauses import PausedRoutes
 from backhaul.core.requests.policy import Policy
@@ -1166,3 +1167,9 @@ def members_that_are_lost_go_on(patch: Patch) -> None:
 
 def _members(member: Any) -> Any:
     return member._pulse._members.in_force()
+
+
+@_of_failover("nothing is written to a ledger that has lost what an attempt wrote before", 3238)
+def attempts_go_on_without_what_they_wrote(patch: Patch) -> None:
+    patch.setattr(OwnWrites, "require", lambda *_: None)
+    patch.setattr(OwnWrites, "require_pages", lambda *_: None)

@@ -23,6 +23,7 @@ from backhaul.core.ports import (
     MessageKey,
     MessageOrigin,
 )
+from backhaul.core.ports.ledger_records import OwnWrites
 from backhaul.core.replies.reply import ReplyWish
 from backhaul.core.replies.wishes import wishes_again, wishes_text
 
@@ -77,8 +78,8 @@ class SqlAttempts(WriteSession):
                     return replace(rows.begun(row, is_live=is_live), was_changed=was_changed)
                 begun = self._again(tx, row, now, route, replies)
             begun = replace(begun, was_changed=was_changed)
-            self._working.add(begun.transfer_id)
-            self._commits.if_lost(lambda: self._working.discard(begun.transfer_id))
+            self._working[begun.transfer_id] = OwnWrites()
+            self._commits.if_lost(lambda: self._forget(begun.transfer_id))
         return begun
 
     def _again(
@@ -123,7 +124,7 @@ class SqlAttempts(WriteSession):
         is_released = False
         try:
             with self._beside(transfers.by_id_query(transfer_id)) as tx:
-                self._working.discard(transfer_id)
+                self._forget(transfer_id)
                 is_released = True
                 transfer = transfers.find(tx, transfer_id)
                 # A failover of the database may have lost it, also before this call is repeated.
@@ -144,7 +145,7 @@ class SqlAttempts(WriteSession):
                 writing.end(tx, transfer, state, now, values)
         finally:
             if not is_released:  # not even begun: the ledger cannot be written
-                self._working.discard(transfer_id)
+                self._forget(transfer_id)
 
     def note_dead_letter(self, transfer_id: str) -> None:
         with self._beside(transfers.by_id_query(transfer_id)) as tx:
@@ -185,7 +186,7 @@ class SqlAttempts(WriteSession):
             is_mine: bool = row is not None and row["owner"] == self.owner.text
             if not is_mine:
                 # In here: afterwards the transfer may have come back to this process as new work.
-                self._working.discard(transfer_id)
+                self._forget(transfer_id)
         return is_mine
 
     def interrupted_copies(self) -> dict[str, AbandonedStaging | None]:

@@ -20,7 +20,7 @@ from backhaul.adapters.ledger.daily.adding import add_of_transfer
 from backhaul.adapters.ledger.dialects.commits import prefetch, take_turn
 from backhaul.adapters.ledger.dialects.database import LedgerTurn
 from backhaul.adapters.ledger.outbox import writing
-from backhaul.adapters.ledger.plans import append, drop_plan, proof_queries, prove
+from backhaul.adapters.ledger.plans import append, drop_plan, epoch_query, proof_queries, prove
 from backhaul.adapters.ledger.schema import destinations, put
 from backhaul.adapters.ledger.schema import transfers as transfers_table
 from backhaul.adapters.ledger.session import WriteSession
@@ -30,6 +30,7 @@ from backhaul.core.errors import DestinationBusy
 from backhaul.core.model import Assignment, Location, TransferState
 from backhaul.core.objects import ManifestSum, PlannedObject, StagedObject
 from backhaul.core.ports import Claimed
+from backhaul.core.ports.ledger_records import OwnWrites, behind
 from backhaul.core.transfer.placing import staging_root
 
 _NO_OWNER: dict[str, Any] = {"owner_transfer": None, "owner": None}
@@ -93,7 +94,7 @@ class SqlDestinations(WriteSession):
             publications.rivals_query(transfer_id),
         ]
         with suppress(DestinationBusy), self._beside(*queries, turn=LedgerTurn.CLAIM) as tx:
-            transfer = self._mine(tx, transfer_id)
+            transfer = self._mine(tx, transfer_id, is_to_claim=True)
             is_taken, row, dead = self._look(tx, transfer_id, destination)
             if is_taken or self._is_full(tx, transfer_id, assignment):
                 return None
@@ -134,6 +135,9 @@ class SqlDestinations(WriteSession):
                 values |= {**page, "plan_complete": is_complete, "markers": markers}
             transfers.move(tx, transfer_id, TransferState.STAGING, values)
             writing.start(tx, transfer, claimed.epoch, now, route=assignment.route)
+            # Where the commit fails, the attempt ends, and with it what it builds on.
+            replaced = {"objects": 0} if "objects_planned" in values else {}
+            self._wrote(transfer_id, epoch=claimed.epoch, proven=None, **replaced)
             return claimed
         return None
 
@@ -217,6 +221,7 @@ class SqlDestinations(WriteSession):
         proofs = proof_queries(transfer_id, epoch, staged)
         queries = [
             _comparing_query(transfer_id, epoch, intent),
+            *self._written_queries(transfer_id),
             *(proofs if len(proofs) == 1 else ()),
             *([transfers.by_id_query(transfer_id)] if is_counted else ()),
         ]
@@ -224,6 +229,7 @@ class SqlDestinations(WriteSession):
         with suppress(_NotOwned), self._beside(*queries, turn=turn) as tx:
             if not _compare_and_set(tx, transfer_id, epoch, intent):
                 raise _NotOwned
+            self._require_written(tx, transfer_id, epoch)
             prove(tx, transfer_id, epoch, staged)
             if is_counted:
                 add_of_transfer(tx, transfers.by_id(tx, transfer_id), read)
@@ -232,6 +238,27 @@ class SqlDestinations(WriteSession):
             transfers.move(tx, transfer_id, TransferState.PUBLISHING, values)
             return True
         return False
+
+    def _require_written(self, tx: Connection, transfer_id: str, epoch: int) -> None:
+        """Nothing is published whose plan or proofs a failover has lost in part.
+
+        What came with the claim is there, as its epoch is.
+        """
+        written = self._working.get(transfer_id, OwnWrites())
+        if written.objects:
+            self._begun(tx, transfer_id)
+        if written.proven is not None:
+            query = epoch_query(transfer_id, written.proven)
+            if tx.execute(*query).scalar() != epoch:
+                raise behind(f"{transfer_id}: its last proofs")
+
+    def _written_queries(self, transfer_id: str) -> list[Query]:
+        """Those of `_require_written`; none where everything came with the claim."""
+        written = self._working.get(transfer_id, OwnWrites())
+        queries = [transfers.by_id_query(transfer_id)] if written.objects else []
+        if written.proven is not None:
+            queries.append(epoch_query(transfer_id, written.proven))
+        return queries
 
     def finish(
         self,
@@ -279,7 +306,7 @@ class SqlDestinations(WriteSession):
                     publications.seal(
                         tx, transfer, state, publish_mode, manifest, now, previous=previous
                     )
-            self._working.discard(transfer_id)
+            self._forget(transfer_id)
             return True
         return False
 

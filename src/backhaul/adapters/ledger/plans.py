@@ -31,6 +31,9 @@ Found = TypeVar("Found")
 
 _PLANNED = select(*rows.PLANNED_COLUMNS)
 _PROVEN = select(*rows.PLANNED_COLUMNS, *rows.PROOF_COLUMNS)
+_EPOCH_OF = select(table.c.epoch).where(
+    table.c.transfer_id == bindparam("of_transfer"), table.c.seq == bindparam("of_seq")
+)
 # The size is part of the condition: a proof of other bytes than planned finds no row.
 _PROVE = at_once(
     update(table)
@@ -62,12 +65,14 @@ class SqlPlans(WriteSession):
             sums = {name: transfer[name] + added for name, added in page.items()}
             values = {**sums, "plan_complete": is_complete, "markers": markers}
             transfers.change(tx, transfer_id, values)
+        self._wrote(transfer_id, objects=sums["objects_planned"])
 
     def forget_plan(self, transfer_id: str) -> None:
         with self._beside(transfers.by_id_query(transfer_id)) as tx:
             changes = self._mine(tx, transfer_id)["source_changes"]
             values = {**drop_plan(tx, transfer_id), "source_changes": changes + 1}
             transfers.change(tx, transfer_id, values)
+        self._wrote(transfer_id, objects=0, proven=None)
 
     def plan(
         self, transfer_id: str, *, only_unstaged: bool = False, batch: int = 1000
@@ -94,6 +99,8 @@ class SqlPlans(WriteSession):
                 raise transfers.out_of_order(f"{transfer_id}: proofs before a claim")
             prove(tx, transfer_id, transfer["epoch"], staged)
             add_of_transfer(tx, transfer, read)
+        if staged:
+            self._wrote(transfer_id, proven=staged[-1].seq)
 
     def staged(
         self, transfer_id: str, *, batch: int = 1000
@@ -172,6 +179,11 @@ def prove(tx: Connection, transfer_id: str, epoch: int, staged: Sequence[StagedO
         raise transfers.out_of_order(
             f"{transfer_id}: {len(staged)} proofs, {fitting} fit the plan's sizes"
         )
+
+
+def epoch_query(transfer_id: str, seq: int) -> Query:
+    """Of the epoch in which the object at this position was proven."""
+    return Query(_EPOCH_OF, {"of_transfer": transfer_id, "of_seq": seq})
 
 
 def proof_queries(transfer_id: str, epoch: int, staged: Sequence[StagedObject]) -> list[Query]:

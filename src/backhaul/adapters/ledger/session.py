@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, select
 
@@ -18,6 +20,7 @@ from backhaul.adapters.ledger.dialects.database import ALONE, Database, LedgerTu
 from backhaul.adapters.ledger.owner import LedgerOwner
 from backhaul.adapters.ledger.schema import meta
 from backhaul.adapters.ledger.statements import Query
+from backhaul.core.ports.ledger_records import OwnWrites
 
 
 class WriteSession:
@@ -38,7 +41,8 @@ class WriteSession:
         self.standing = database.standing
         self._database = database
         self._engine = engine
-        self._working: set[str] = set()  # changes inside transactions, together with the row
+        # Keys change inside transactions, together with the row.
+        self._working: dict[str, OwnWrites] = {}
         self._commits = SharedCommits(engine.connect(), database)
         with self._transaction() as tx:
             found = tx.execute(select(meta.c.value).where(meta.c.name == "ledger_id")).scalar_one()
@@ -78,26 +82,46 @@ class WriteSession:
             return transfer_id in self._working
         return self.owner.is_alive(owner)
 
-    def _mine(self, tx: Connection, transfer_id: str) -> RowMapping:
-        """The transfer, which this process must own.
+    def _mine(self, tx: Connection, transfer_id: str, *, is_to_claim: bool = False) -> RowMapping:
+        """The transfer, which this process must own, with all that it wrote before.
+
+        Args:
+            is_to_claim: A claim that was lost does no harm: it is about to be made again.
 
         Raises:
             TakenOver
+            OutageError: `ledger`: a failover of the database has lost some of it.
         """
         row = self._begun(tx, transfer_id)
         if row["owner"] != self.owner.text:
             raise transfers.taken_over(row)
+        written = self._working.get(transfer_id)
+        if written is not None and not is_to_claim:
+            written.require(transfer_id, row["epoch"], row["objects_planned"])
         return row
+
+    def _forget(self, transfer_id: str) -> None:
+        """This process works on it no more."""
+        self._working.pop(transfer_id, None)
+
+    def _wrote(self, transfer_id: str, **changes: Any) -> None:
+        """After a commit: what the attempt under way builds on from now on."""
+        if (written := self._working.get(transfer_id)) is not None:
+            self._working[transfer_id] = replace(written, **changes)
 
     def _begun(self, tx: Connection, transfer_id: str) -> RowMapping:
         """The transfer, which must be in the ledger.
 
         Raises:
             TakenOver: This process began it, and a failover of the database has lost the commit.
+            OutageError: `ledger`: or has lost pages of its plan.
         """
+        written = self._working.get(transfer_id)
         if (row := transfers.find(tx, transfer_id)) is not None:
+            if written is not None:
+                written.require_pages(transfer_id, row["objects_planned"])
             return row
-        if transfer_id in self._working:
+        if written is not None:
             raise transfers.lost(transfer_id)
         return transfers.by_id(tx, transfer_id)
 

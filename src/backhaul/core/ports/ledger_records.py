@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from backhaul.core.checksums import Checksum
 from backhaul.core.cost.egress import Egress
+from backhaul.core.errors import OutageError
 from backhaul.core.model import Location, TransferState
 from backhaul.core.objects import Pin
 
@@ -277,3 +278,50 @@ class SentAgain:
     dead_letter_id: str
     transfer_id: str
     message_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnWrites:
+    """What a process had committed for its attempt under way, as far as it builds on that.
+
+    A failover of the database may lose the last commits, and always from the end: the last of each
+    kind is enough to know.
+
+    Attributes:
+        epoch: Of its claim.
+        objects: So many its plan has, by the pages after the claim; 0: there was none.
+        proven: Position of the last object whose proof was recorded before the intent.
+    """
+
+    epoch: int | None = None
+    objects: int = 0
+    proven: int | None = None
+
+    def require_pages(self, transfer_id: str, objects: int) -> None:
+        """Refuse a ledger whose plan has fewer objects.
+
+        Raises:
+            OutageError: `ledger`: E_LEDGER_BEHIND.
+        """
+        if objects < self.objects:
+            raise behind(f"{transfer_id}: {objects} of {self.objects} objects of its plan")
+
+    def require(self, transfer_id: str, epoch: int | None, objects: int) -> None:
+        """The same, and the claim has to be the last one.
+
+        Raises:
+            OutageError: `ledger`: E_LEDGER_BEHIND.
+        """
+        if self.epoch is not None and epoch != self.epoch:
+            raise behind(f"{transfer_id}: epoch {epoch} and not {self.epoch}")
+        self.require_pages(transfer_id, objects)
+
+
+def behind(what: str) -> OutageError:
+    """The attempt ends unspent, and the next one goes on from what the ledger has."""
+    return OutageError.of(
+        "ledger",
+        "E_LEDGER_BEHIND",
+        f"the server that answers now has lost what was written last: {what}",
+        hint="nothing: the transfer is begun anew; a synchronous standby loses nothing",
+    )

@@ -86,9 +86,11 @@ class Proofs:
 
         Raises:
             TransientError: E_BUG.
+            OutageError: `ledger`: a failover has lost pages of the plan, which were not read back.
         """
         planned = self._plan.whole().objects
         if self.objects != planned:
+            self._ledger.planned_totals(self._id)
             raise TransientError(
                 "E_BUG",
                 f"planned {planned} objects, {self.objects} were staged",

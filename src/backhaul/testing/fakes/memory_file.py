@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from backhaul.core.agent_report import AgentRecord
 from backhaul.core.cost.budget import BudgetPer, BudgetRaise, BudgetUnit
@@ -24,6 +25,7 @@ from backhaul.core.ports import (
     PausedRoute,
     Published,
 )
+from backhaul.core.ports.ledger_records import OwnWrites
 from backhaul.core.ports.replies import ReplyState
 from backhaul.core.replies.reply import Reply, ReplyWish
 from backhaul.testing.fakes.faults import Faults
@@ -221,7 +223,7 @@ class MemorySession:
         self._owner = owner
         self._owner_is_alive = is_alive
         self._faults = faults or Faults()
-        self._working: set[str] = set()
+        self._working: dict[str, OwnWrites] = {}
 
     def _row(self, transfer_id: str) -> MemoryTransfer:
         row = self._file.transfers.get(transfer_id)
@@ -229,9 +231,11 @@ class MemorySession:
             raise TakenOver("E_TAKEN_OVER", f"{transfer_id} is in the ledger no more")
         if row is None:
             raise out_of_order(f"{transfer_id} is not in the ledger")
+        if (written := self._working.get(transfer_id)) is not None:
+            written.require_pages(transfer_id, len(row.plan))
         return row
 
-    def _mine(self, transfer_id: str) -> MemoryTransfer:
+    def _mine(self, transfer_id: str, *, is_to_claim: bool = False) -> MemoryTransfer:
         row = self._row(transfer_id)
         if row.owner != self._owner:
             if row.code == "E_CANCELLED":
@@ -240,7 +244,14 @@ class MemorySession:
                 "E_TAKEN_OVER",
                 f"{transfer_id} is {row.state.value}, and another process began its last attempt",
             )
+        written = self._working.get(transfer_id)
+        if written is not None and not is_to_claim:
+            written.require(transfer_id, row.epoch, len(row.plan))
         return row
+
+    def _wrote(self, transfer_id: str, **changes: Any) -> None:
+        if (written := self._working.get(transfer_id)) is not None:
+            self._working[transfer_id] = replace(written, **changes)
 
     def _is_live(self, transfer_id: str, owner: str | None) -> bool:
         if owner is None:

@@ -23,6 +23,7 @@ from backhaul.core.ports import (
     Published,
 )
 from backhaul.core.ports.cluster import Application, JobProgress
+from backhaul.core.ports.ledger_records import OwnWrites, behind
 from backhaul.core.replies.reply import ReplyWish
 from backhaul.core.replies.wishes import wishes_again
 from backhaul.core.text import redacted
@@ -95,7 +96,7 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
                 begun = replace(
                     row.begun(is_live=False), code=code, reason=reason, is_takeover=is_takeover
                 )
-        self._working.add(begun.transfer_id)  # only once it is committed
+        self._working[begun.transfer_id] = OwnWrites()  # only once it is committed
         return replace(begun, was_changed=was_changed)
 
     def _is_other_body(self, known: str | None, key: MessageKey) -> bool:
@@ -120,7 +121,7 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
         now: datetime,
     ) -> Claimed | None:
         with self._faults.call("ledger.claim", outage):
-            row = self._mine(transfer_id)
+            row = self._mine(transfer_id, is_to_claim=True)
             if self._is_in_the_way(transfer_id, destination):
                 return None
             there = self._file.destinations.get(destination)
@@ -159,12 +160,16 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
                 owner_transfer=transfer_id,
                 owner=self._owner,
             )
-            if first and not row.has_plan:
+            had_plan = row.has_plan
+            if first and not had_plan:
                 row.drop_plan()
                 row.append(first)
                 row.has_plan, row.markers = is_complete, markers
             self._move(row, TransferState.STAGING)
-            return claimed
+        is_replaced = bool(first) and not had_plan
+        more = {"objects": 0} if is_replaced else {}
+        self._wrote(transfer_id, epoch=claimed.epoch, proven=None, **more)
+        return claimed
 
     def is_full(self, transfer_id: str, assignment: Assignment) -> bool:
         return False
@@ -205,6 +210,7 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
             row = self._file.transfers.get(transfer_id)
             if row is None or self._owned(row, epoch) is None:
                 return False
+            self._require_written(row, epoch)
             row.prove(epoch, staged)
             self._add_read(row, read)
             row.renames_possible, row.moved_at = True, now
@@ -252,7 +258,7 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
             self._reply_at_end(row, state, now, digest=digest)
             self._end(row, state)
             self._file.journal.append((now, row.id, state, None))
-        self._working.discard(transfer_id)
+        self._working.pop(transfer_id, None)
         return True
 
     def marker_at(self, location: Location) -> str | None:
@@ -286,7 +292,7 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
         hold: Hold | None = None,
         has_dead_letter: bool = False,
     ) -> None:
-        self._working.discard(transfer_id)
+        self._working.pop(transfer_id, None)
         with self._faults.call("ledger.fail", outage):
             row = self._file.transfers.get(transfer_id)
             if row is None or row.owner != self._owner:
@@ -382,7 +388,7 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
             row = self._file.transfers.get(transfer_id)
             is_mine = row is not None and row.owner == self._owner
         if not is_mine:
-            self._working.discard(transfer_id)
+            self._working.pop(transfer_id, None)
         return is_mine
 
     # There is no YARN where this is used: nothing is submitted, so nothing is open.
@@ -421,6 +427,12 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
         """There are none."""
         del transfer_id
         return []
+
+    def _require_written(self, row: MemoryTransfer, epoch: int) -> None:
+        written = self._working.get(row.id, OwnWrites())
+        written.require_pages(row.id, len(row.plan))
+        if written.proven is not None and row.proven(written.proven) != epoch:
+            raise behind(f"{row.id}: its last proofs")
 
     def _owned(self, row: MemoryTransfer, epoch: int) -> MemoryDestination | None:
         """The destination that the transfer owns with this epoch."""

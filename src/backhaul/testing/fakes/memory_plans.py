@@ -28,6 +28,7 @@ class MemoryPlans(MemorySession):
             row = self._mine(transfer_id)
             row.drop_plan()
             row.source_changes += 1
+        self._wrote(transfer_id, objects=0, proven=None)
 
     def freeze(
         self, transfer_id: str, objects: Sequence[PlannedObject], *, is_complete: bool, markers: int
@@ -38,6 +39,8 @@ class MemoryPlans(MemorySession):
                 return
             row.append(objects)
             row.has_plan, row.markers = is_complete, markers
+            planned = len(row.plan)
+        self._wrote(transfer_id, objects=planned)
 
     def plan(
         self, transfer_id: str, *, only_unstaged: bool = False, batch: int = 1000
@@ -65,6 +68,8 @@ class MemoryPlans(MemorySession):
                 raise out_of_order(f"{transfer_id}: proofs before a claim")
             row.prove(row.epoch, staged)
             self._add_read(row, read)
+        if staged:
+            self._wrote(transfer_id, proven=staged[-1].seq)
 
     def staged(
         self, transfer_id: str, *, batch: int = 1000
