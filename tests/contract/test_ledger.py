@@ -88,8 +88,8 @@ def reopen(kind: str, place: LedgerPlace, monkeypatch: pytest.MonkeyPatch) -> It
     }
     opened = []
     if kind in SERVERS:
-        from backhaul.adapters.ledger.postgres.member import Member
-        from backhaul.adapters.ledger.postgres.pulse import Pulse
+        from backhaul.adapters.ledger.postgres.members.member import Member
+        from backhaul.adapters.ledger.postgres.members.pulse import Pulse
 
         is_in_force = Member.is_alive
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from backhaul.adapters.ledger import SqlLedger, open_reader
-from backhaul.adapters.ledger.postgres.member import Member
+from backhaul.adapters.ledger.postgres.members.member import Member
 from backhaul.core.agent_report import (
     AgentIdentity,
     AgentRecord,

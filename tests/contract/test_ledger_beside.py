@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -17,6 +17,7 @@ from backhaul.adapters.ledger import SqlLedger, open_ledger
 from backhaul.adapters.ledger.agents import SUMMED_TO
 from backhaul.adapters.ledger.dialects.commits import SharedCommits
 from backhaul.adapters.ledger.dialects.database import LedgerTurn, TransactionBlock
+from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
 from backhaul.core.model import Assignment, Limits, Location, TransferState
 from backhaul.core.objects import ManifestSum
 from backhaul.core.ports import MessageKey
@@ -137,11 +138,22 @@ def test_two_agents_that_receive_a_message_at_once_begin_it_once(
     assert statement(fleet.url, "SELECT id, attempt FROM transfers") == [("t1", 1)]
 
 
+@pytest.mark.parametrize("is_direct", [True, False])
 @pytest.mark.parametrize("what", ["its destination", "its route's limit"])
 def test_a_claim_waits_for_a_claim_and_sees_it(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, threads: ThreadPoolExecutor, what: str
+    fleet: Fleet,
+    monkeypatch: pytest.MonkeyPatch,
+    threads: ThreadPoolExecutor,
+    what: str,
+    is_direct: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     one, two = fleet.agent(ME).ledger, fleet.agent(ELSEWHERE).ledger
+    directly = PostgresDatabase.claim_directly
+
+    def second_alone(self: PostgresDatabase, *args: Any) -> int | None:
+        return directly(self, *args) if is_direct and self is two._database else None
+
+    monkeypatch.setattr(PostgresDatabase, "claim_directly", second_alone)
     for ledger, name in ((one, "t1"), (two, "t2")):
         begin(ledger, name, MessageKey(queue="work", message_id=name))
     job = replace(JOB, limits=Limits(in_flight=1)) if what == "its route's limit" else JOB

@@ -40,6 +40,7 @@ def test_a_commit_that_waits_for_a_standby_that_is_gone_is_held_and_not_repeated
     monkeypatch.setattr(outcome, "LOOK_S", 0.5)
     url = PostgresUrl(primary.url())
     with closing(open_ledger(url, create=True)) as ledger:
+        begin(ledger, "t0", MessageKey(queue="work", message_id="m-0"))
         primary.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         primary.sql("SELECT pg_reload_conf()")
         eventually(
@@ -50,6 +51,8 @@ def test_a_commit_that_waits_for_a_standby_that_is_gone_is_held_and_not_repeated
         seen = standbys_of(url)
         assert seen is not None
         assert seen.code == "E_LEDGER_STANDBY"
+        with pytest.raises(OutageError, match="E_LEDGER_STANDBY"):
+            claim(ledger, "t0")
         with pytest.raises(OutageError, match="E_LEDGER_STANDBY"):
             begin(ledger, "t1", KEY)
         with pytest.raises(OutageError, match="E_LEDGER_STANDBY"):

@@ -13,8 +13,8 @@ import pytest
 
 from backhaul.adapters.ledger import open_ledger, open_reader
 from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
-from backhaul.adapters.ledger.postgres.member import COMMAND
-from backhaul.adapters.ledger.postgres.pulse import Pulse
+from backhaul.adapters.ledger.postgres.members.member import COMMAND
+from backhaul.adapters.ledger.postgres.members.pulse import Pulse
 from backhaul.core.fleet.liveness import BEAT_S, DEAD_S
 from backhaul.core.fleet.rate_shares import IDLE_PART, RESERVED_S, RateSplit
 from backhaul.core.model import Assignment, Limits

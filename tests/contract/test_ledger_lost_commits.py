@@ -17,6 +17,7 @@ from sqlalchemy import text
 from backhaul.adapters.ledger import SqlLedger, open_ledger
 from backhaul.adapters.ledger.postgres import outcome
 from backhaul.adapters.ledger.postgres.engine import writing_engine
+from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
 from backhaul.adapters.ledger.postgres.moment import current
 from backhaul.adapters.ledger.postgres.waits import BoundedConnection
 from backhaul.core.errors import OutageError
@@ -26,7 +27,7 @@ from backhaul.core.ports.replies import DueReply
 from backhaul.core.replies.reply import ReplyEvent
 from testbed import PgBouncer, PostgreSQL
 from tests.contract import test_ledger_replies as replying
-from tests.contract.test_ledger import KEY, begin, claim, planned
+from tests.contract.test_ledger import KEY, T0, begin, claim, planned, proof
 from tests.ledger_places import DATABASE, ledger_place, statement
 from tests.lost_commits import CommitProxy, Loss, kill_backend
 
@@ -77,7 +78,10 @@ def line(
 
 
 @pytest.mark.parametrize(("line", "how"), EVERY, indirect=["line"])
-def test_a_commit_without_an_answer_is_learnt_and_not_repeated(line: Line, how: Loss) -> None:
+def test_a_commit_without_an_answer_is_learnt_and_not_repeated(
+    line: Line, how: Loss, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PostgresDatabase, "claim_directly", lambda *_: None)
     begin(line.ledger, "t1", KEY)
     line.proxy.lose(how)
     if how.is_committed:
@@ -97,6 +101,20 @@ def test_a_commit_without_an_answer_is_learnt_and_not_repeated(line: Line, how: 
     assert again is not None
     assert again.epoch == line.rows("SELECT epoch FROM destinations")[0][0]
     assert claimed is None or again.epoch == claimed.epoch + 1
+
+
+@pytest.mark.parametrize(("line", "how"), EVERY, indirect=["line"])
+def test_a_claim_in_one_text_without_an_answer_is_made_once(line: Line, how: Loss) -> None:
+    begin(line.ledger, "t1", KEY)
+    line.proxy.lose(how)
+    claimed = claim(line.ledger, "t1", first=[planned(0)], is_complete=True)
+    assert claimed is not None
+    assert line.proxy.lost == 1
+    found = line.rows("SELECT epoch, owner_transfer FROM destinations")
+    assert found == [(claimed.epoch, "t1")]
+    states = [state for (state,) in line.rows("SELECT state FROM journal ORDER BY number")]
+    assert states == ["received", "staging"]
+    assert line.ledger.intend("t1", claimed.epoch, [proof(0)], T0)
 
 
 @pytest.mark.parametrize("how", [Loss.ANSWER_CUT, Loss.REQUEST_CUT])

@@ -15,11 +15,11 @@ from backhaul.adapters.ledger import Owner, SqlLedger, open_ledger
 from backhaul.adapters.ledger.destinations import SqlDestinations
 from backhaul.adapters.ledger.dialects.database import LedgerTurn
 from backhaul.adapters.ledger.opening.servers import open_server
-from backhaul.adapters.ledger.postgres import member
 from backhaul.adapters.ledger.postgres.engine import _DEFAULTS, writing_engine
 from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
-from backhaul.adapters.ledger.postgres.member import AGENT, Member
-from backhaul.adapters.ledger.postgres.pulse import Pulse
+from backhaul.adapters.ledger.postgres.members import member
+from backhaul.adapters.ledger.postgres.members.member import AGENT, Member
+from backhaul.adapters.ledger.postgres.members.pulse import Pulse
 from backhaul.adapters.ledger.postgres.spans import span_of, spans_overlap
 from backhaul.adapters.ledger.postgres.upgrade import wait_for_nobody
 from backhaul.adapters.ledger.postgres.waits import BeatConnection

@@ -22,7 +22,7 @@ from backhaul.adapters.ledger.dialects.migrate import HEAD, needed_by
 from backhaul.adapters.ledger.postgres import upgrade
 from backhaul.adapters.ledger.postgres.engine import writing_engine
 from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
-from backhaul.adapters.ledger.postgres.member import Member
+from backhaul.adapters.ledger.postgres.members.member import Member
 from backhaul.adapters.ledger.postgres.moment import ServerMoment
 from backhaul.core.errors import ConfigurationError, LedgerDamaged, LedgerLocked
 from backhaul.core.ports import MessageKey

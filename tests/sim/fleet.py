@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from backhaul.adapters.ledger.dialects.database import LedgerTurn
 from backhaul.adapters.ledger.owner import Owner
-from backhaul.adapters.ledger.postgres.member import AGENT, Member
-from backhaul.adapters.ledger.postgres.pulse import Seen
+from backhaul.adapters.ledger.postgres.members.member import AGENT, Member
+from backhaul.adapters.ledger.postgres.members.pulse import Seen
 from backhaul.adapters.ledger.postgres.waits import StatementAnswer
 from backhaul.core.fleet.liveness import DEAD_S, GAP_S, TRUST_S
 from backhaul.core.ports import Message

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import pytest
 
 from backhaul.adapters.ledger.postgres import outcome
-from backhaul.adapters.ledger.postgres.member import Member
+from backhaul.adapters.ledger.postgres.members.member import Member
 from backhaul.adapters.ledger.postgres.moment import ServerMoment, current, remember
 from backhaul.adapters.ledger.postgres.primary import PrimaryMemory
 from backhaul.core import checksums as verification

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, cast
 
 from backhaul.adapters.digests import new_digest
-from backhaul.adapters.ledger.postgres.member import Member
+from backhaul.adapters.ledger.postgres.members.member import Member
 from backhaul.adapters.ledger.postgres.moment import ServerMoment
 from backhaul.app.facts import fan_out
 from backhaul.core import facts as events

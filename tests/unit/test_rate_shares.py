@@ -62,7 +62,7 @@ class Node:
 
 @dataclass
 class Model:
-    """The ledger's rows, as the statements of `adapters.ledger.postgres.rates` change them."""
+    """The ledger's rows, as the statements of `postgres.members.rates` change them."""
 
     configured: int = LIMIT
     limit: int | None = None

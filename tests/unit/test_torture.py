@@ -163,7 +163,7 @@ def test_a_fail_point_strikes_the_installed_program_once(tmp_path: Path) -> None
 def test_a_fleets_hooks_change_the_times_and_the_node_and_nothing_else() -> None:
     program = (
         "from backhaul.core.fleet import liveness as it\n"
-        "from backhaul.adapters.ledger.postgres import member\n"
+        "from backhaul.adapters.ledger.postgres.members import member\n"
         "print(it.BEAT_S, it.DEAD_S, it.GAP_S, it.TRUST_S, it.BEATS_LEAST, member.DEAD_S,"
         " member._namespace())"
     )

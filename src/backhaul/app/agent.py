@@ -48,7 +48,7 @@ from backhaul.engines.pool import WorkerPool
 
 if TYPE_CHECKING:
     from backhaul.adapters.aws.clients import AwsSession
-    from backhaul.adapters.ledger.postgres.member import Member
+    from backhaul.adapters.ledger.postgres.members.member import Member
     from backhaul.settings.model import AgentSection
 
 FLEET_VISIBILITY_S = 45  # a dead agent's messages are worked elsewhere after at most so long

@@ -42,7 +42,7 @@ from backhaul.worker import WorkerConfiguration
 
 if TYPE_CHECKING:
     from backhaul.adapters.aws.clients import AwsSession
-    from backhaul.adapters.ledger.postgres.member import Member
+    from backhaul.adapters.ledger.postgres.members.member import Member
     from backhaul.adapters.ledger.store import SqlLedger
 
 from backhaul.app.context import Context

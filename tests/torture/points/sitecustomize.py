@@ -184,5 +184,5 @@ if "TORTURE_LEASE" in os.environ:
     sys.meta_path.insert(0, Finder(_LEASE, shortened))
 if "TORTURE_NODE" in os.environ:
     sys.meta_path.insert(
-        0, Finder("backhaul.adapters.ledger.postgres.member:_namespace", on_its_node)
+        0, Finder("backhaul.adapters.ledger.postgres.members.member:_namespace", on_its_node)
     )

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, select, union_all, upd
 from backhaul.adapters.ledger import jobs, publications, replays, rows, staging, transfers
 from backhaul.adapters.ledger.daily.adding import add_of_transfer
 from backhaul.adapters.ledger.dialects.commits import prefetch, take_turn
-from backhaul.adapters.ledger.dialects.database import LedgerTurn
+from backhaul.adapters.ledger.dialects.database import DirectClaim, LedgerTurn
 from backhaul.adapters.ledger.outbox import writing
 from backhaul.adapters.ledger.plans import append, drop_plan, epoch_query, proof_queries, prove
 from backhaul.adapters.ledger.schema import destinations, put
@@ -85,6 +85,24 @@ class SqlDestinations(WriteSession):
     ) -> Claimed | None:
         self._database.require_keys(destination, ())
         self._database.require_keys(directory, first)
+        root = staging_root(staging_anchor, destination)
+        wanted = DirectClaim(
+            transfer_id=transfer_id,
+            owner=self.owner.text,
+            destination=destination,
+            directory=directory,
+            staging_root=root,
+            route=assignment.route,
+            most_of_route=assignment.limits.in_flight,
+            first=first,
+            is_complete=is_complete,
+            markers=markers,
+            event=replays.event_values(assignment),
+            min_epoch=min_epoch,
+            now=now,
+        )
+        if (epoch := self._claim_directly(wanted)) is not None:
+            return Claimed(epoch=epoch, staging_root=root)
         queries = [
             transfers.by_id_query(transfer_id),
             _in_the_way_query(destination),
@@ -99,7 +117,6 @@ class SqlDestinations(WriteSession):
             if is_taken or self._is_full(tx, transfer_id, assignment):
                 return None
             open_jobs = jobs.open_jobs_at(tx, transfer_id, destination)
-            root = staging_root(staging_anchor, destination)
             self._database.require_newest(tx, min_epoch, root)
             is_filled = any(job.transfer_id == transfer_id for job in open_jobs)
             if is_filled and row is not None and row["staging_root"]:
@@ -140,6 +157,23 @@ class SqlDestinations(WriteSession):
             self._wrote(transfer_id, epoch=claimed.epoch, proven=None, **replaced)
             return claimed
         return None
+
+    def _claim_directly(self, wanted: DirectClaim) -> int | None:
+        """The claim's epoch; None: something has to be considered."""
+        if self._working.get(wanted.transfer_id) != OwnWrites():
+            return None  # of a second claim in one attempt, what was written before is compared
+        if [one.seq for one in wanted.first] != list(range(len(wanted.first))):
+            return None  # it will be refused
+        with self._database.mapped():
+            claim = self._database.prepare_claim(wanted)
+            if claim is None:
+                return None
+            epoch = self._commits.by_itself(
+                lambda connection: self._database.claim_directly(connection, claim)
+            )
+        if epoch is not None:
+            self._wrote(wanted.transfer_id, epoch=epoch)
+        return epoch
 
     def is_full(self, transfer_id: str, assignment: Assignment) -> bool:
         queries = self._of_route_queries(transfer_id, assignment)

@@ -55,7 +55,10 @@ class WriteSession:
         self._database.close()
 
     def observe_commits(self, receiver: Callable[[float], None]) -> None:
-        """From now on `receiver` gets the seconds of each commit; it must not raise."""
+        """From now on `receiver` gets the seconds of each commit; it must not raise.
+
+        A claim that is made in one step has no commit of its own to be timed.
+        """
         self._commits.observe_commit = receiver
 
     @contextmanager

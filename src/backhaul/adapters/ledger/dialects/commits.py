@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from backhaul.adapters.ledger.dialects.database import ALONE, TransactionBlock
 from backhaul.adapters.ledger.statements import Query
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MOST = 32  # transactions with one commit: no thread waits for more of them than that
 LOOK_S = 0.05
+_Found = TypeVar("_Found")
 _SHARED = "shared commits"  # in `Connection.info`
 
 
@@ -135,6 +136,16 @@ class SharedCommits:
                 if self._group is not None and (self._coming <= 0 or self._group.is_closed):
                     self._end(self._group)
         self._wait_for(group)
+
+    def by_itself(self, act: Callable[[Connection], _Found]) -> _Found:
+        """What `act` returns, which has the connection between two transactions.
+
+        It leaves the connection as it was, or invalidated.
+        """
+        with self._exclusive():
+            if self._group is not None:
+                self._end(self._group)
+            return act(self._connection)
 
     def if_lost(self, undo: Callable[[], None]) -> None:
         """In a block: call this, before another thread runs, if the block is not kept."""

@@ -7,7 +7,7 @@ each database's own.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +22,8 @@ from backhaul.core.errors import BackhaulError, LedgerDamaged, PermanentError
 from backhaul.core.fleet.standing import Alone, Standing
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sqlalchemy import Connection, Engine
 
     from backhaul.core.model import Location
@@ -58,8 +60,39 @@ class TransactionBlock:
 ALONE = TransactionBlock()
 
 
+@dataclass(frozen=True, kw_only=True)
+class DirectClaim:
+    """What `DestinationLedger.claim` is asked for, for a database that can do it in one step.
+
+    Attributes:
+        owner: This process, as rows have it.
+        staging_root: Where nothing is to be considered.
+        most_of_route: So many of its route are in flight at most, of all processes; None: any.
+        first: A page of the plan; empty: the plan is frozen later, or was.
+        event: The columns of `replays.event_values`.
+    """
+
+    transfer_id: str
+    owner: str
+    destination: Location
+    directory: Location
+    staging_root: Location
+    route: str
+    most_of_route: int | None
+    first: Sequence[PlannedObject]
+    is_complete: bool
+    markers: int
+    event: Mapping[str, Any]
+    min_epoch: int
+    now: datetime
+
+
 class ServerTransaction:
     """What is needed to learn later whether a transaction was committed; each database's own."""
+
+
+class PreparedClaim:
+    """A `DirectClaim` as it will be sent; each database's own."""
 
 
 class Database(ABC):
@@ -142,6 +175,31 @@ class Database(ABC):
         Raises:
             OutageError: `ledger`: E_LEDGER_OLD_PRIMARY.
         """
+
+    def prepare_claim(self, wanted: DirectClaim) -> PreparedClaim | None:  # noqa: ARG002
+        """For `claim_directly`, without the connection; None: this database claims by transactions.
+
+        Raises:
+            OutageError: `ledger`: likewise.
+            SQLAlchemyError, or of the driver: Of a value that it cannot have.
+        """
+        return None
+
+    def claim_directly(self, connection: Connection, claim: PreparedClaim) -> int | None:
+        """Claim in one step, where nothing is in the way that has to be considered.
+
+        Args:
+            connection: Between two transactions.
+            claim: Of `prepare_claim`.
+
+        Returns:
+            The claim's epoch; None: claim by a transaction, which finds what there is.
+
+        Raises:
+            SQLAlchemyError, or of the driver: Nothing is changed.
+            OutageError: `ledger`.
+        """
+        raise NotImplementedError
 
     def begun(self, connection: Connection) -> ServerTransaction | None:  # noqa: ARG002
         """The transaction that has just begun; None where a failed COMMIT has changed nothing."""

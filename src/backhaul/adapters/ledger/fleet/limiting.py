@@ -1,6 +1,6 @@
 """What `backhaul limit` sets for all agents of a ledger on PostgreSQL; a file is of one node.
 
-How the limit is shared is in `postgres.rates` and `core.fleet.rate_shares`.
+How the limit is shared is in `postgres.members.rates` and `core.fleet.rate_shares`.
 """
 
 from __future__ import annotations

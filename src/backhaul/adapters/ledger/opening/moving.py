@@ -26,8 +26,8 @@ from backhaul.adapters.ledger.postgres import migrate
 from backhaul.adapters.ledger.postgres.engine import writing_engine
 from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
 from backhaul.adapters.ledger.postgres.lineage import LINEAGE_ROW
-from backhaul.adapters.ledger.postgres.member import Member
-from backhaul.adapters.ledger.postgres.pulse import LEADER_ROW
+from backhaul.adapters.ledger.postgres.members.member import Member
+from backhaul.adapters.ledger.postgres.members.pulse import LEADER_ROW
 from backhaul.adapters.ledger.postgres.waits import BoundedConnection
 from backhaul.adapters.ledger.schema import Flag, destinations, meta, metadata, transfers
 from backhaul.adapters.ledger.sqlite.engine import reading_engine

@@ -19,7 +19,7 @@ from backhaul.core.ports.ledger_place import LedgerPlace, PostgresUrl
 
 if TYPE_CHECKING:
     from backhaul.adapters.ledger.postgres.examining import Connected, Examined
-    from backhaul.adapters.ledger.postgres.member import Member
+    from backhaul.adapters.ledger.postgres.members.member import Member
     from backhaul.adapters.ledger.postgres.standbys import Standbys
     from backhaul.core.fleet.rate_shares import RateSeat
 

@@ -19,7 +19,7 @@ from backhaul.adapters.ledger.postgres.examining import (
 )
 from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
 from backhaul.adapters.ledger.postgres.lineage import timelines_before
-from backhaul.adapters.ledger.postgres.member import AGENT, COMMAND, Member
+from backhaul.adapters.ledger.postgres.members.member import AGENT, COMMAND, Member
 from backhaul.adapters.ledger.postgres.standbys import Standbys, seen
 from backhaul.adapters.ledger.postgres.upgrade import change_schema, make_rows
 from backhaul.adapters.ledger.reading.reader import LedgerReader

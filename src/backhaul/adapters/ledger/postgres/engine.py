@@ -26,7 +26,13 @@ from backhaul.adapters.ledger.postgres.deferred import (
     noted,
     prefetch,
 )
-from backhaul.adapters.ledger.postgres.moment import READER_SQL, WRITER_SQL, ServerMoment, remember
+from backhaul.adapters.ledger.postgres.moment import (
+    READER_SQL,
+    WRITER_SQL,
+    ServerMoment,
+    last,
+    remember,
+)
 from backhaul.adapters.ledger.postgres.primary import PrimaryMemory
 from backhaul.adapters.ledger.postgres.waits import BoundedConnection, LastResult, StatementAnswer
 from backhaul.core.errors import OutageError
@@ -55,10 +61,12 @@ _DEFAULTS = {
     "target_session_attrs": "read-write",
 }
 _LOCK = "lock"  # in the options of a connection, and in its `info` what was found by it
+_MEMORY = "memory"  # in its `info`
 _AHEAD = "ahead"  # in the options of a connection: what follows the lock
 # Rows of each statement that has any.
 Begun = list[list[tuple[Any, ...]]]
-_TIMEOUTS = (
+BEGIN_TO_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+TIMEOUTS = (
     f"SET LOCAL lock_timeout = '{LOCK_S}s'; "
     f"SET LOCAL statement_timeout = '{STATEMENT_S}s'; "
     f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_S}s'"
@@ -74,9 +82,8 @@ def writing_engine(url: PostgresUrl, *, is_agent: bool = False) -> Engine:
     Args:
         is_agent: It notes the newest primary that it has seen.
     """
-    begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
     memory = PrimaryMemory(url.text, url.beside, is_agent=is_agent)
-    engine = _engine(url, begin, WRITER_SQL, memory, NullPool)
+    engine = _engine(url, BEGIN_TO_WRITE, WRITER_SQL, memory, NullPool)
     defer_changes(engine)
     return engine
 
@@ -150,7 +157,7 @@ def _engine(
 
     def on_begin(connection: Connection) -> None:
         try:
-            at = _begin(connection, f"{begin}; {_TIMEOUTS}; {moment}")
+            at = _begin(connection, f"{begin}; {TIMEOUTS}; {moment}")
             memory.check(at)
         except BaseException:
             # SQLAlchemy does not know of a transaction yet. The next one begins on a connection of
@@ -159,9 +166,24 @@ def _engine(
                 connection.invalidate()
             raise
         remember(connection, at)
+        connection.info[_MEMORY] = memory
 
     event.listen(engine, "begin", on_begin)
     return engine
+
+
+def last_moment(connection: Connection) -> ServerMoment | None:
+    """Of its last transaction, where its server is still no old primary; between transactions."""
+    if connection.closed or connection.invalidated:
+        return None
+    moment = last(connection)
+    if moment is not None:
+        memory: PrimaryMemory = connection.info[_MEMORY]
+        try:
+            memory.check(moment)
+        except OutageError:
+            return None
+    return moment
 
 
 def _begin(connection: Connection, text: str) -> ServerMoment:

@@ -16,15 +16,19 @@ from sqlalchemy.exc import PendingRollbackError
 
 from backhaul.adapters.ledger.dialects.database import (
     Database,
+    DirectClaim,
     LedgerTurn,
+    PreparedClaim,
     ServerTransaction,
     TransactionBlock,
 )
-from backhaul.adapters.ledger.postgres import outcome
+from backhaul.adapters.ledger.postgres import direct_claim, outcome
 from backhaul.adapters.ledger.postgres.deferred import driver_of, noted, prefetch
+from backhaul.adapters.ledger.postgres.direct_claim import ClaimText
 from backhaul.adapters.ledger.postgres.engine import lock_as_it_begins
 from backhaul.adapters.ledger.postgres.lineage import newest_timeline
-from backhaul.adapters.ledger.postgres.member import locked
+from backhaul.adapters.ledger.postgres.members.member import locked
+from backhaul.adapters.ledger.postgres.members.pulse import turn_row
 from backhaul.adapters.ledger.postgres.moment import COUNTER_BITS, ServerMoment, current
 from backhaul.adapters.ledger.postgres.spans import spans_overlap
 from backhaul.adapters.ledger.statements import Query
@@ -39,7 +43,7 @@ from backhaul.core.fleet.standing import Alone, Standing
 from backhaul.core.ports.ledger_place import PostgresUrl
 
 if TYPE_CHECKING:
-    from backhaul.adapters.ledger.postgres.member import Member
+    from backhaul.adapters.ledger.postgres.members.member import Member
     from backhaul.core.model import Location
 
 _AWAY = ("E_LEDGER_AWAY", "cannot be reached")
@@ -147,6 +151,26 @@ class PostgresDatabase(Database):
                 f"remove {staging_root.uri}, and start them",
             )
 
+    def prepare_claim(self, wanted: DirectClaim) -> ClaimText:
+        if self._member is None:
+            raise AssertionError("only a member writes")
+        return direct_claim.prepared(wanted, self._member.id)
+
+    def claim_directly(self, connection: Connection, claim: PreparedClaim) -> int | None:
+        if not isinstance(claim, ClaimText):
+            raise TypeError(f"a claim of another database: {claim}")
+        self.standing.require()
+        try:
+            epoch = direct_claim.claim_directly(
+                connection, claim, timelines_before=self._timelines_before
+            )
+        except direct_claim.ClaimWaits as waits:
+            self._waits_for_standby = True
+            raise outcome.waits_for_standby(self.name) from waits
+        if epoch is not None:
+            self._waits_for_standby = False
+        return epoch
+
     def begun(self, connection: Connection) -> ServerTransaction | None:
         self._waits_for_standby = False  # it got the lock
         return current(connection)
@@ -167,7 +191,7 @@ class PostgresDatabase(Database):
         return Alone() if self._member is None else self._member
 
     def prepare(self, connection: Connection, block: TransactionBlock) -> None:
-        turn = [] if block.turn is None else [_turn(block.turn)]
+        turn = [] if block.turn is None else [turn_row(block.turn)]
         lock_as_it_begins(connection, locked(is_beside=block.is_beside), turn, block.queries)
 
     def lock(self, connection: Connection, *, is_beside: bool) -> None:
@@ -176,8 +200,8 @@ class PostgresDatabase(Database):
         self._member.check(connection, is_beside=is_beside)
         driver_of(connection).is_deferring = True
 
-    def take_turn(self, connection: Connection, turn: LedgerTurn) -> None:
-        driver_of(connection).defer(_turn(turn), None)
+    def taketurn_row(self, connection: Connection, turn: LedgerTurn) -> None:
+        driver_of(connection).defer(turn_row(turn), None)
 
     def prefetch(self, connection: Connection, queries: Sequence[Query]) -> None:
         texts = noted(connection, queries)
@@ -250,11 +274,6 @@ class PostgresDatabase(Database):
         if code == "E_LEDGER_LOCKED" and self._waits_for_standby:
             return outcome.waits_for_standby(self.name)
         return OutageError.of("ledger", code, f"{self.name} {what}: {detail}", hint=HINTS[code])
-
-
-def _turn(turn: LedgerTurn) -> str:
-    """A row, and not a table: these are taken in the middle of a transaction."""
-    return f"SELECT value FROM meta WHERE name = '{turn}' FOR UPDATE"  # noqa: S608 - of constants
 
 
 def _by_state(state: str) -> tuple[str, str] | None:

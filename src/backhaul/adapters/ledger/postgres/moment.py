@@ -16,17 +16,18 @@ from backhaul.adapters.ledger.dialects.database import ServerTransaction
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-_OF_SERVER = """
-  CASE WHEN pg_catalog.pg_is_in_recovery() THEN NULL
-       ELSE pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()) END,
-  (SELECT system_identifier FROM pg_catalog.pg_control_system())"""
+_FILE = "pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn())"
+_TIMELINE_DIGITS = 8  # of the name of a file of the write-ahead log, in hexadecimal
+TIMELINE = f"left({_FILE}, {_TIMELINE_DIGITS})"  # of a primary; compare `timeline_digits`
+SYSTEM = "SELECT system_identifier FROM pg_catalog.pg_control_system()"
+_OF_SERVER = f"""
+  CASE WHEN pg_catalog.pg_is_in_recovery() THEN NULL ELSE {_FILE} END, ({SYSTEM})"""
 # `txid_current` and not its successor, which PostgreSQL 12 has not.
 WRITER_SQL = f"""SELECT pg_catalog.txid_current(), pg_catalog.pg_backend_pid(), {_OF_SERVER},
   CASE WHEN NOT pg_catalog.pg_is_in_recovery()
        THEN pg_catalog.pg_current_wal_flush_lsn()::text END"""
 READER_SQL = f"SELECT NULL, NULL, {_OF_SERVER}"
 
-_TIMELINE_DIGITS = 8  # of the name of a file of the write-ahead log, in hexadecimal
 COUNTER_BITS = 40  # of an epoch; those above are its timeline
 _MOMENT = "moment"  # in `Connection.info`
 
@@ -65,6 +66,11 @@ class ServerMoment(ServerTransaction):
             system=system, timeline=timeline, number=number, process=process, flushed=flushed
         )
 
+    @property
+    def timeline_digits(self) -> str:
+        """As the server writes it in names of files; of a primary."""
+        return f"{self.timeline or 0:0{_TIMELINE_DIGITS}X}"
+
     def least_epoch(self, timelines_before: int) -> int:
         """Of a claim on this timeline: above all that were made on the timelines before it.
 
@@ -80,6 +86,11 @@ class ServerMoment(ServerTransaction):
 def remember(connection: Connection, moment: ServerMoment) -> None:
     """For `current`, until the next transaction of this connection."""
     connection.info[_MOMENT] = moment
+
+
+def last(connection: Connection) -> ServerMoment | None:
+    """Of its last transaction; None: there was none."""
+    return connection.info.get(_MOMENT)
 
 
 def current(connection: Connection) -> ServerMoment:

@@ -22,6 +22,7 @@ has a server that crashes and gives a number again.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -45,6 +46,14 @@ _SESSION = """
     FROM pg_catalog.pg_stat_activity
     WHERE pid = :process AND backend_xid::text = (CAST(:number AS bigint) & 4294967295)::text"""
 _WAITS = text(f"SELECT wait_event = 'SyncRep' {_SESSION}")
+_LOST_CLAIM = text("""
+    SELECT
+      (SELECT destinations.epoch FROM destinations JOIN transfers
+       ON transfers.id = owner_transfer AND transfers.epoch = destinations.epoch
+       WHERE owner_transfer = :transfer AND transfers.owner = :owner AND state = 'staging'),
+      EXISTS (SELECT FROM pg_catalog.pg_stat_activity
+              WHERE wait_event = 'SyncRep' AND pid <> pg_catalog.pg_backend_pid()
+              AND strpos(query, :mark) > 0)""")
 _END_IDLE = text(
     f"SELECT pg_catalog.pg_terminate_backend(pid) {_SESSION} AND state = 'idle in transaction'"
 )
@@ -54,6 +63,36 @@ def is_answer(error: Exception) -> bool:
     """Whether the server itself refused the COMMIT, so that nothing was changed."""
     state = getattr(getattr(error, "orig", None) or error, "sqlstate", None)
     return state is not None and not state.startswith(("08", "57P"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LostClaim:
+    """What is there of a claim whose answer was lost.
+
+    Attributes:
+        epoch: It was made; None: not, or not yet.
+        is_waiting: Its COMMIT waits for a standby.
+    """
+
+    epoch: int | None = None
+    is_waiting: bool = False
+
+
+def of_lost_claim(engine: Engine, mark: str, transfer_id: str, owner: str) -> LostClaim:
+    """Look for a claim of an attempt that had made none before.
+
+    Args:
+        engine: Of `writing_engine`, for a connection of its own.
+        mark: In the first line of its text.
+        owner: Who begins no other attempt at this transfer meanwhile.
+    """
+    values = {"mark": mark, "transfer": transfer_id, "owner": owner}
+    try:
+        with engine.connect() as connection, connection.begin():
+            epoch, is_waiting = connection.execute(_LOST_CLAIM, values).one()
+            return LostClaim(epoch=epoch, is_waiting=is_waiting)
+    except (SQLAlchemyError, psycopg.Error, OutageError):
+        return LostClaim()  # the caller's next transaction meets that, too, and raises it
 
 
 class _Unfinished(Exception):

@@ -14,7 +14,7 @@ from backhaul.adapters.ledger.dialects.database import LedgerTurn
 from backhaul.adapters.ledger.dialects.migrate import OLDEST, REVISIONS, Revisions, steps_after
 from backhaul.adapters.ledger.fleet.tables import members
 from backhaul.adapters.ledger.postgres import migrate
-from backhaul.adapters.ledger.postgres.pulse import LEADER_ROW, LOCK_ALONE
+from backhaul.adapters.ledger.postgres.members.pulse import LEADER_ROW, LOCK_ALONE
 from backhaul.adapters.ledger.schema import agents, meta, upsert
 from backhaul.core.agent_report import SILENT_AFTER
 from backhaul.core.errors import LedgerLocked

@@ -20,14 +20,14 @@ from backhaul import __version__
 from backhaul.adapters.ledger.dialects.database import LedgerTurn
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.postgres.engine import begun_with
-from backhaul.adapters.ledger.postgres.pulse import (
+from backhaul.adapters.ledger.postgres.members.pulse import (
     IN_FORCE,
     LOCK_ALONE,
     LOCK_BESIDE,
     Pulse,
     require_row,
 )
-from backhaul.adapters.ledger.postgres.rates import MemberRates
+from backhaul.adapters.ledger.postgres.members.rates import MemberRates
 from backhaul.core.agent.thread_watchdog import Heartbeat
 from backhaul.core.errors import BackhaulError, FencedOff, OutageError
 from backhaul.core.fleet.liveness import BEAT_S, DEAD_S, TRUST_S, Liveness
@@ -255,9 +255,9 @@ class Member:
     def is_alive(self, text: str) -> bool:
         """Whether this owner is in force, by the transaction under way.
 
-        A process of this machine that has ended is in force until its row says otherwise, and the
-        next beat, which comes at once then, writes that. The server may still have a transaction
-        of it to commit, and whoever writes that row waits for it.
+        A process of this machine that has ended still counts as in force until its row in `members`
+        is marked. The next beat, which then comes at once, marks it. The server may still be
+        committing a transaction of that process, and marking the row waits for it.
         """
         where = self._in_force.get(_id_of(text))
         if where is None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from backhaul.adapters.ledger.postgres import rates
 from backhaul.adapters.ledger.postgres.engine import open_connection
+from backhaul.adapters.ledger.postgres.members import rates
 from backhaul.adapters.ledger.postgres.moment import WRITER_SQL, ServerMoment
 from backhaul.adapters.ledger.postgres.primary import PrimaryMemory
 from backhaul.adapters.ledger.postgres.waits import BeatConnection
@@ -24,7 +24,7 @@ from backhaul.core.errors import LedgerDamaged
 from backhaul.core.fleet.rate_shares import NO_LIMIT, RateReport, RateSplit, SeenRates
 
 if TYPE_CHECKING:
-    from backhaul.adapters.ledger.dialects.database import Database
+    from backhaul.adapters.ledger.dialects.database import Database, LedgerTurn
     from backhaul.core.ports.ledger_place import PostgresUrl
 
 MEMBERS_KEPT = 100  # that have ended or died: those seen last
@@ -96,7 +96,7 @@ class Seen:
 
     Attributes:
         beats: Counters of those in force, by id.
-        processes: As `members.process`, by id.
+        processes: As the column `process`, by id.
         leader: Id of the leader, in force or not; empty: there was none yet.
         server: Its system and timeline: another one after each promotion.
         rates: Of those that read from S3.
@@ -219,6 +219,11 @@ class Pulse:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def turn_row(turn: LedgerTurn) -> str:
+    """Takes it. A row, and not a table: these are taken in the middle of a transaction."""
+    return f"SELECT value FROM meta WHERE name = '{turn}' FOR UPDATE"
 
 
 def require_row(found: int, row: str, name: str) -> None:
