@@ -200,7 +200,7 @@ class PostgresDatabase(Database):
         self._member.check(connection, is_beside=is_beside)
         driver_of(connection).is_deferring = True
 
-    def taketurn_row(self, connection: Connection, turn: LedgerTurn) -> None:
+    def take_turn(self, connection: Connection, turn: LedgerTurn) -> None:
         driver_of(connection).defer(turn_row(turn), None)
 
     def prefetch(self, connection: Connection, queries: Sequence[Query]) -> None:
