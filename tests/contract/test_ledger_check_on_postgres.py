@@ -81,12 +81,21 @@ def found_in(state: LedgerState) -> set[tuple[str, str]]:
     return {(one.kind, one.transfer_id) for one in state.findings}
 
 
+def test_a_check_writes_nothing(url: PostgresUrl) -> None:
+    """Autovacuum takes numbers, too, now and then; a check that wrote would take one each time."""
+    number = "SELECT txid_current()"
+    for _ in range(5):
+        before = statement(url, number)[0][0]
+        assert cli._run(["ledger", "check", "--ledger", str(url)]) == 0
+        if statement(url, number)[0][0] == before + 1:  # the statement itself
+            return
+    raise AssertionError("each of five checks has written something")
+
+
 def test_a_database_as_it_was_made_is_sound_and_its_document_fits_the_schema(
     url: PostgresUrl, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = "SELECT txid_current() - 1, (SELECT sum(n_tup_ins) FROM pg_stat_user_tables)"
     arguments = ["ledger", "check", "--ledger", str(url)]
-    before = statement(url, rows)
     assert cli._run([*arguments, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     schema = json.loads((DOCS / "schema" / "ledger-check.schema.json").read_text("utf-8"))
@@ -96,8 +105,6 @@ def test_a_database_as_it_was_made_is_sound_and_its_document_fits_the_schema(
     assert document["server"].startswith("PostgreSQL ")
     assert document["rows"]["transfers"] == 10
     assert {one["name"] for one in document["tables"]} > {"transfers", "seals"}
-    ((number, _),) = statement(url, rows)
-    assert number == before[0][0] + 1  # the statement itself: the check has written nothing
     assert cli._run(arguments) == 0
     shown = capsys.readouterr().out
     assert "nothing is wrong" in shown

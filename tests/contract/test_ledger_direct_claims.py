@@ -15,7 +15,7 @@ from backhaul.adapters.ledger.dialects.database import DirectClaim, LedgerTurn, 
 from backhaul.adapters.ledger.postgres import direct_claim, moment
 from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
 from backhaul.adapters.ledger.postgres.moment import ServerMoment
-from backhaul.adapters.ledger.schema import metadata
+from backhaul.adapters.ledger.schema import metadata, micros
 from backhaul.core.errors import BackhaulError, FencedOff, LedgerDamaged
 from backhaul.core.model import EventFacts, Limits, TransferState
 from backhaul.core.ports import Claimed, MessageKey
@@ -476,6 +476,8 @@ def test_an_error_of_the_server_is_raised_and_nothing_is_kept(scene_of: Open) ->
         "UPDATE destinations SET owner_transfer = NULL, owner = NULL",
         "UPDATE transfers SET state = 'waiting', owner = NULL",
         "UPDATE transfers SET state = 'received', owner = 'edge2:other'; DELETE FROM destinations",
+        # Another attempt of this process has begun.
+        "UPDATE transfers SET state = 'received', updated_at = 1; DELETE FROM destinations",
     ],
 )
 def test_a_text_that_arrives_late_claims_nothing(scene_of: Open, meanwhile: str) -> None:
@@ -483,6 +485,7 @@ def test_a_text_that_arrives_late_claims_nothing(scene_of: Open, meanwhile: str)
     _begin(scene)
     found = claim(scene.ledger)
     assert found
+    scene.run(f"UPDATE transfers SET updated_at = {micros(T0)}")  # noqa: S608 - of constants
     scene.run(meanwhile)
     rows = scene.rows()
     late = DirectClaim(
@@ -498,6 +501,7 @@ def test_a_text_that_arrives_late_claims_nothing(scene_of: Open, meanwhile: str)
         markers=0,
         event={"policy": None, "event_bucket": None, "event_key": None, "sequencer": None},
         min_epoch=1,
+        begun_at=T0,
         now=T0,
     )
     scene.run("DELETE FROM litter")

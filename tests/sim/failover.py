@@ -28,6 +28,7 @@ from backhaul.adapters.ledger.postgres import outcome
 from backhaul.adapters.ledger.postgres.faults import PostgresDatabase
 from backhaul.adapters.ledger.postgres.moment import COUNTER_BITS, ServerMoment, remember
 from backhaul.adapters.ledger.postgres.primary import Primary, PrimaryMemory
+from backhaul.core.agent_report import REPORT_EVERY_S
 from backhaul.core.errors import OutageError
 from backhaul.core.model import Location, TransferState
 from backhaul.core.ports.ledger_place import PostgresUrl
@@ -46,7 +47,7 @@ DISK = Path("/var/lib/backhaul/of-no-machine/ledger")
 LAGS_S = (0.0, 0.0, 0.05, 0.3, 2.0, 8.0)  # from the first commit that is lost to the end
 PROMOTED_S = (0.0, 2.0, 6.0, 12.0, 40.0)  # from there to the promotion
 OLD_ANSWERS_S = (0.0, 0.0, 2.0, 20.0, 60.0)
-STRANDED_S = 120.0  # after a promotion: by then an operator has seen who waits for whom
+STRANDED_S = REPORT_EVERY_S  # after a promotion
 OLD_SHARE = 0.5  # of connections, while the old primary answers
 _OWN = {"clock", "after_change", "least_epoch", "require_newest"}  # of a file, and not its rows
 
@@ -191,7 +192,6 @@ class Servers:
         ends_lost: Transfers whose end was one of them.
         proofs_lost: Transfers of which the ledger lost proofs.
         intents_lost: Messages whose transfer may have published, which the ledger lost.
-        restarted: Agents that had to be, see `stranded`.
         refused: So often an old primary was.
     """
 
@@ -204,7 +204,6 @@ class Servers:
         self.ends_lost: set[str] = set()
         self.proofs_lost: set[str] = set()
         self.intents_lost: set[str] = set()
-        self.restarted = 0
         self.refused = 0
         self.promotions = 0
         self._standby: Server | None = None
@@ -281,8 +280,7 @@ class Servers:
     def stranded(self) -> Iterator[str]:
         """Who owns a destination for a transfer whose end was lost, and works on it no more.
 
-        The others wait for such an owner while it lives: it has to be restarted, as
-        docs/postgresql.md says.
+        The others wait for it, until the owner's next report.
         """
         if self._standby is not None or self._sim.clock.now_s < self._promoted_last_s + STRANDED_S:
             return

@@ -7,6 +7,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
@@ -22,6 +23,7 @@ from backhaul.core.agent.agent import Agent
 from backhaul.core.agent.pausing.budgets import BudgetGate
 from backhaul.core.agent.settings import AgentSettings, WorkedQueue
 from backhaul.core.agent.stopping import Stop
+from backhaul.core.agent_report import REPORT_EVERY_S
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.cost.budget import (
     BudgetPer,
@@ -1029,7 +1031,7 @@ class Sim:
 
     def _step(self) -> None:
         self.servers.step()
-        self._restart_the_stranded()
+        self._report_of_the_stranded()
         self._bury_the_dead()
         # Without its ledger no member starts.
         from_s = self.down_until_s.get("ledger", 0.0) if self.shape.is_fleet else 0.0
@@ -1056,16 +1058,23 @@ class Sim:
         if self.scheduler.steps > (MOST_STEPS_OF_FLEET if self.shape.is_fleet else MOST_STEPS):
             raise Violation("L1 it does not end")
 
-    def _restart_the_stranded(self) -> None:
+    def _report_of_the_stranded(self) -> None:
+        """That part of the next report which others wait for."""
         for owner in list(self.servers.stranded()):
             process = self.alive.get(owner)
             if process is None or process.is_dead or process.paused_until_s > self.clock.now_s:
                 continue
-            if any(task.name == "main" for task in process.tasks):
+            if any(task.name == "lost ends" and not task.body.dead for task in process.tasks):
                 continue
-            self.tell(f"{owner} is restarted, as others wait for what it has not")
-            self.servers.restarted += 1
-            self._end(process, Stop.DRAIN)
+            ledger = process.ledger
+            assert ledger is not None
+
+            def repeat(ledger: MemoryLedger = ledger) -> None:
+                with suppress(BackhaulError):
+                    ledger.repeat_lost_ends(self.clock.now())
+                self.scheduler.sleep(REPORT_EVERY_S)  # and the next one comes
+
+            self.scheduler.spawn(process, "lost ends", repeat)
 
     def _maybe_something(self) -> None:
         chance = self.random.random()

@@ -75,6 +75,15 @@ def desk() -> Desk:
     return Desk()
 
 
+def test_each_turn_records_again_what_a_failover_has_lost(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times: list[object] = []
+    monkeypatch.setattr(MemoryLedger, "repeat_lost_ends", lambda _, now: times.append(now))
+    desk.reporter.turn()
+    assert times == [desk.clock.now()]
+
+
 def test_a_turn_leaves_a_report_with_the_queues_depth(desk: Desk) -> None:
     desk.reporter.turn()
     record = desk.record

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, RowMapping, bindparam, select
 
 from backhaul.adapters.ledger import rows, transfers
 from backhaul.adapters.ledger.destinations import release
@@ -15,6 +16,8 @@ from backhaul.adapters.ledger.outbox import writing
 from backhaul.adapters.ledger.schema import transfers as table
 from backhaul.adapters.ledger.session import WriteSession
 from backhaul.adapters.ledger.staging import recorded_staging
+from backhaul.adapters.ledger.statements import Query
+from backhaul.core.errors import BackhaulError, OutageError
 from backhaul.core.model import Hold, TransferState
 from backhaul.core.ports import (
     AbandonedStaging,
@@ -23,7 +26,7 @@ from backhaul.core.ports import (
     MessageKey,
     MessageOrigin,
 )
-from backhaul.core.ports.ledger_records import OwnWrites
+from backhaul.core.ports.ledger_records import BEHIND, LOST_END, OwnWrites
 from backhaul.core.replies.reply import ReplyWish
 from backhaul.core.replies.wishes import wishes_again, wishes_text
 
@@ -35,9 +38,13 @@ _COPIES_NOT_ENDED = select(table).where(
     table.c.queue.in_(sorted(NO_QUEUES)), table.c.finished_at.is_(None)
 )
 
+_OWNED_BY = select(table.c.id).where(
+    table.c.finished_at.is_(None), table.c.owner == bindparam("of_owner")
+)
+
 
 class SqlAttempts(WriteSession):
-    """`AttemptLedger`, and the ends of copies whose process died."""
+    """`AttemptLedger`, and the ends of copies whose process died, or that a failover has lost."""
 
     def begin(
         self,
@@ -78,7 +85,8 @@ class SqlAttempts(WriteSession):
                     return replace(rows.begun(row, is_live=is_live), was_changed=was_changed)
                 begun = self._again(tx, row, now, route, replies)
             begun = replace(begun, was_changed=was_changed)
-            self._working[begun.transfer_id] = OwnWrites()
+            self._working[begun.transfer_id] = OwnWrites(begun_at=now)
+            self._ended.pop(begun.transfer_id, None)
             self._commits.if_lost(lambda: self._forget(begun.transfer_id))
         return begun
 
@@ -121,31 +129,85 @@ class SqlAttempts(WriteSession):
         hold: Hold | None = None,
         has_dead_letter: bool = False,
     ) -> None:
+        values = {
+            "code": code,
+            "reason": rows.readable(reason),
+            "has_letter": has_dead_letter,
+        }
+        failure = partial(self._fail, transfer_id, state, values, now, refund=refund, hold=hold)
         is_released = False
         try:
             with self._beside(transfers.by_id_query(transfer_id)) as tx:
                 self._forget(transfer_id)
                 is_released = True
-                transfer = transfers.find(tx, transfer_id)
-                # A failover of the database may have lost it, also before this call is repeated.
-                if transfer is None or transfer["owner"] != self.owner.text:
-                    return
-                release(tx, transfer_id)
-                values = {
-                    "attempt": max(0, transfer["attempt"] - refund),
-                    "failures": transfer["failures"] + (not refund),
-                    "code": code,
-                    "reason": rows.readable(reason),
-                    "has_letter": has_dead_letter,
-                }
-                if hold is not None:
-                    values |= transfers.hold_values(transfer, hold)
-                if state is TransferState.WAITING and not refund:
-                    writing.resume(tx, transfer, now)  # what held it has answered
-                writing.end(tx, transfer, state, now, values)
+                failure(tx)
         finally:
             if not is_released:  # not even begun: the ledger cannot be written
                 self._forget(transfer_id)
+        self._has_ended(transfer_id, partial(self._fail_again, transfer_id, failure))
+
+    def _fail(
+        self,
+        transfer_id: str,
+        state: TransferState,
+        values: Mapping[str, Any],
+        now: datetime,
+        tx: Connection,
+        *,
+        refund: bool,
+        hold: Hold | None,
+    ) -> None:
+        transfer = transfers.find(tx, transfer_id)
+        # A failover of the database may have lost it, also before this call is repeated.
+        if transfer is None or transfer["owner"] != self.owner.text:
+            return
+        release(tx, transfer_id)
+        counted = {
+            "attempt": max(0, transfer["attempt"] - refund),
+            "failures": transfer["failures"] + (not refund),
+        }
+        if hold is not None:
+            counted |= transfers.hold_values(transfer, hold)
+        if state is TransferState.WAITING and not refund:
+            writing.resume(tx, transfer, now)  # what held it has answered
+        writing.end(tx, transfer, state, now, {**values, **counted})
+
+    def _fail_again(self, transfer_id: str, failure: Callable[[Connection], None]) -> bool:
+        with self._beside(transfers.by_id_query(transfer_id)) as tx:
+            if transfer_id not in self._working:  # it may have come back meanwhile
+                failure(tx)
+        return True
+
+    def repeat_lost_ends(self, now: datetime) -> int:
+        if not self._ended:
+            return 0
+        query = Query(_OWNED_BY, {"of_owner": self.owner.text})
+        with self._beside(query) as tx:
+            owned = tx.execute(*query).scalars().all()
+            # In here: no attempt of this process begins or ends meanwhile.
+            lost = [one for one in owned if one in self._ended and one not in self._working]
+        values = {"code": BEHIND, "reason": LOST_END, "has_letter": False}
+        for transfer_id in lost:
+            self._repeat_lost_end(transfer_id, values, now)
+        return len(lost)
+
+    def _repeat_lost_end(self, transfer_id: str, values: Mapping[str, Any], now: datetime) -> None:
+        again = self._ended.get(transfer_id)
+        try:
+            if again is None or again():
+                return
+        except OutageError:
+            raise
+        except BackhaulError:
+            self._ended.pop(transfer_id, None)  # else it would hold up the others for ever
+            raise
+        waits = partial(
+            self._fail,
+            *(transfer_id, TransferState.WAITING, values, now),
+            refund=True,
+            hold=None,
+        )
+        self._fail_again(transfer_id, waits)
 
     def note_dead_letter(self, transfer_id: str) -> None:
         with self._beside(transfers.by_id_query(transfer_id)) as tx:

@@ -2,15 +2,19 @@
 
 A claim is one transaction, and no two processes make one at once: SELECT `_IN_THE_WAY`, which
 `_look` judges, then `_take`'s INSERT … ON CONFLICT (uri) DO UPDATE (`schema.put`), without a
-condition. `_IF_STILL_OWNER` is for `intend` and `finish` only. A constraint of PostgreSQL, by which
-`_look` judges too, is the second defence: what it refuses is a destination that is not free.
+condition. PostgreSQL makes the plain ones in one statement (`postgres/direct_claim.py`), with a
+condition for all that is considered here: what a claim considers or writes changes there, too.
+`_IF_STILL_OWNER` is for `intend` and `finish` only. A constraint of PostgreSQL, by which `_look`
+judges, too, is the second defence: what it refuses is a destination that is not free.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, bindparam, select, union_all, update
@@ -26,11 +30,11 @@ from backhaul.adapters.ledger.schema import transfers as transfers_table
 from backhaul.adapters.ledger.session import WriteSession
 from backhaul.adapters.ledger.statements import Query, at_once
 from backhaul.core.cost.egress import EgressCount
-from backhaul.core.errors import DestinationBusy
+from backhaul.core.errors import DestinationBusy, OutageError
 from backhaul.core.model import Assignment, Location, TransferState
 from backhaul.core.objects import ManifestSum, PlannedObject, StagedObject
 from backhaul.core.ports import Claimed
-from backhaul.core.ports.ledger_records import OwnWrites, behind
+from backhaul.core.ports.ledger_records import BEHIND, OwnWrites, behind
 from backhaul.core.transfer.placing import staging_root
 
 _NO_OWNER: dict[str, Any] = {"owner_transfer": None, "owner": None}
@@ -66,6 +70,20 @@ class _NotOwned(Exception):
     """What was sent with the comparison has to be undone."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _End:
+    """What `finish` was called with, and what that builds on."""
+
+    epoch: int
+    state: TransferState
+    publish_mode: str
+    now: datetime
+    manifest: ManifestSum | None
+    marker: Location | None
+    is_intended: bool
+    written: OwnWrites
+
+
 class SqlDestinations(WriteSession):
     """`DestinationLedger`."""
 
@@ -99,6 +117,7 @@ class SqlDestinations(WriteSession):
             markers=markers,
             event=replays.event_values(assignment),
             min_epoch=min_epoch,
+            begun_at=self._working.get(transfer_id, OwnWrites()).begun_at,
             now=now,
         )
         if (epoch := self._claim_directly(wanted)) is not None:
@@ -160,7 +179,7 @@ class SqlDestinations(WriteSession):
 
     def _claim_directly(self, wanted: DirectClaim) -> int | None:
         """The claim's epoch; None: something has to be considered."""
-        if self._working.get(wanted.transfer_id) != OwnWrites():
+        if not self._working.get(wanted.transfer_id, OwnWrites()).is_at_beginning:
             return None  # of a second claim in one attempt, what was written before is compared
         if [one.seq for one in wanted.first] != list(range(len(wanted.first))):
             return None  # it will be refused
@@ -263,7 +282,8 @@ class SqlDestinations(WriteSession):
         with suppress(_NotOwned), self._beside(*queries, turn=turn) as tx:
             if not _compare_and_set(tx, transfer_id, epoch, intent):
                 raise _NotOwned
-            self._require_written(tx, transfer_id, epoch)
+            written = self._working.get(transfer_id, OwnWrites())
+            _require_written(tx, transfer_id, epoch, written)
             prove(tx, transfer_id, epoch, staged)
             if is_counted:
                 add_of_transfer(tx, transfers.by_id(tx, transfer_id), read)
@@ -272,19 +292,6 @@ class SqlDestinations(WriteSession):
             transfers.move(tx, transfer_id, TransferState.PUBLISHING, values)
             return True
         return False
-
-    def _require_written(self, tx: Connection, transfer_id: str, epoch: int) -> None:
-        """Nothing is published whose plan or proofs a failover has lost in part.
-
-        What came with the claim is there, as its epoch is.
-        """
-        written = self._working.get(transfer_id, OwnWrites())
-        if written.objects:
-            self._begun(tx, transfer_id)
-        if written.proven is not None:
-            query = epoch_query(transfer_id, written.proven)
-            if tx.execute(*query).scalar() != epoch:
-                raise behind(f"{transfer_id}: its last proofs")
 
     def _written_queries(self, transfer_id: str) -> list[Query]:
         """Those of `_require_written`; none where everything came with the claim."""
@@ -306,43 +313,102 @@ class SqlDestinations(WriteSession):
         marker: Location | None = None,
         is_intended: bool = True,
     ) -> bool:
+        wanted = _End(
+            epoch=epoch,
+            state=state,
+            publish_mode=publish_mode,
+            now=now,
+            manifest=manifest,
+            marker=marker,
+            is_intended=is_intended,
+            written=self._working.get(transfer_id, OwnWrites()),
+        )
         queries = [
             transfers.by_id_query(transfer_id),
             _comparing_query(transfer_id, epoch, _FINISHED),
         ]
         with suppress(_NotOwned):
             with self._beside(*queries) as tx:
-                transfer = self._begun(tx, transfer_id)
-                if not _compare_and_set(tx, transfer_id, epoch, _FINISHED):
-                    return (transfer["state"], transfer["epoch"]) == (state.value, epoch)
-                # A failover may have kept the claim and lost the intent, and the proofs with it.
-                if is_intended and transfer["state"] != TransferState.PUBLISHING.value:
-                    raise _NotOwned
-                take_turn(tx, LedgerTurn.SUM)
-                prefetch(tx, publications.LAST_SEAL, publications.publishing_query(transfer))
-                previous = publications.last_seal(tx) if manifest is not None else ""
-                publications.publish(tx, transfer, epoch)
-                if marker is not None:
-                    publications.note_marker(tx, transfer_id, marker, now)
-                jobs.close_all(tx, transfer_id, now)
-                if state is TransferState.DONE:
-                    replays.remember_event(tx, transfer)
-                    transfers.settle_others(tx, transfer, now)
-                values = {
-                    "publish_mode": publish_mode,
-                    "completion_marker": None if marker is None else marker.uri,
-                    "renames_possible": False,
-                    "bytes_copied": manifest.copied_bytes if manifest is not None else None,
-                }
-                digest = manifest.manifest if manifest is not None else None
-                writing.end(tx, {**transfer, "epoch": epoch}, state, now, values, digest=digest)
-                if manifest is not None:
-                    publications.seal(
-                        tx, transfer, state, publish_mode, manifest, now, previous=previous
-                    )
-            self._forget(transfer_id)
+                is_new = self._finish(tx, transfer_id, wanted)
+            if is_new:
+                self._forget(transfer_id)
+                self._has_ended(transfer_id, partial(self._finish_again, transfer_id, wanted))
             return True
         return False
+
+    def _finish_again(self, transfer_id: str, wanted: _End) -> bool:
+        """What `_has_ended` wants."""
+        try:
+            with self._beside() as tx:
+                if transfer_id not in self._working:  # it may have come back meanwhile
+                    self._finish(tx, transfer_id, wanted)
+        except _NotOwned:
+            return False
+        except OutageError as error:
+            if error.code == BEHIND:
+                return False
+            raise
+        return True
+
+    def _finish(self, tx: Connection, transfer_id: str, wanted: _End) -> bool:
+        """False: that was recorded before.
+
+        Raises:
+            _NotOwned
+            OutageError: `ledger`: a failover has lost what it builds on.
+        """
+        transfer = self._begun(tx, transfer_id)
+        if not _compare_and_set(tx, transfer_id, wanted.epoch, _FINISHED):
+            if (transfer["state"], transfer["epoch"]) == (wanted.state.value, wanted.epoch):
+                return False
+            raise _NotOwned
+        # A failover may have kept the claim and lost the intent, and the proofs with it.
+        if not wanted.is_intended:
+            _require_written(tx, transfer_id, wanted.epoch, wanted.written)
+        elif transfer["state"] != TransferState.PUBLISHING.value:
+            raise _NotOwned
+        take_turn(tx, LedgerTurn.SUM)
+        prefetch(tx, publications.LAST_SEAL, publications.publishing_query(transfer))
+        manifest, now = wanted.manifest, wanted.now
+        previous = publications.last_seal(tx) if manifest is not None else ""
+        publications.publish(tx, transfer, wanted.epoch)
+        if wanted.marker is not None:
+            publications.note_marker(tx, transfer_id, wanted.marker, now)
+        jobs.close_all(tx, transfer_id, now)
+        if wanted.state is TransferState.DONE:
+            replays.remember_event(tx, transfer)
+            transfers.settle_others(tx, transfer, now)
+        values = {
+            "publish_mode": wanted.publish_mode,
+            "completion_marker": None if wanted.marker is None else wanted.marker.uri,
+            "renames_possible": False,
+            "bytes_copied": manifest.copied_bytes if manifest is not None else None,
+        }
+        digest = manifest.manifest if manifest is not None else None
+        ended = {**transfer, "epoch": wanted.epoch}
+        writing.end(tx, ended, wanted.state, now, values, digest=digest)
+        if manifest is not None:
+            publications.seal(
+                tx, transfer, wanted.state, wanted.publish_mode, manifest, now, previous=previous
+            )
+        return True
+
+
+def _require_written(tx: Connection, transfer_id: str, epoch: int, written: OwnWrites) -> None:
+    """Nothing is published or adopted whose plan or proofs a failover has lost in part.
+
+    What came with the claim is there, as its epoch is.
+
+    Raises:
+        OutageError: `ledger`: E_LEDGER_BEHIND.
+    """
+    if written.objects:
+        row = transfers.by_id(tx, transfer_id)
+        written.require_pages(transfer_id, row["objects_planned"])
+    if written.proven is not None:
+        query = epoch_query(transfer_id, written.proven)
+        if tx.execute(*query).scalar() != epoch:
+            raise behind(f"{transfer_id}: its last proofs")
 
 
 def release(tx: Connection, transfer_id: str) -> None:

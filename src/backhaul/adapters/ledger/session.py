@@ -22,6 +22,8 @@ from backhaul.adapters.ledger.schema import meta
 from backhaul.adapters.ledger.statements import Query
 from backhaul.core.ports.ledger_records import OwnWrites
 
+ENDED_KEPT = 1000  # a failover loses seconds
+
 
 class WriteSession:
     """What the capabilities of `SqlLedger` share: one connection and one owner.
@@ -43,6 +45,8 @@ class WriteSession:
         self._engine = engine
         # Keys change inside transactions, together with the row.
         self._working: dict[str, OwnWrites] = {}
+        # The last that it has ended, on a ledger with others, and how their end is recorded again.
+        self._ended: dict[str, Callable[[], bool]] = {}
         self._commits = SharedCommits(engine.connect(), database)
         with self._transaction() as tx:
             found = tx.execute(select(meta.c.value).where(meta.c.name == "ledger_id")).scalar_one()
@@ -107,8 +111,20 @@ class WriteSession:
         """This process works on it no more."""
         self._working.pop(transfer_id, None)
 
+    def _has_ended(self, transfer_id: str, again: Callable[[], bool]) -> None:
+        """Its end is committed.
+
+        Args:
+            again: Records it once more, should a failover lose it; False: that is impossible.
+        """
+        if self.standing.is_shared and transfer_id not in self._working:
+            self._ended.pop(transfer_id, None)
+            self._ended[transfer_id] = again
+            for oldest in list(self._ended)[:-ENDED_KEPT]:
+                self._ended.pop(oldest, None)
+
     def _wrote(self, transfer_id: str, **changes: Any) -> None:
-        """After a commit: what the attempt under way builds on from now on."""
+        """What the attempt under way builds on from now on; with the commit, or after it."""
         if (written := self._working.get(transfer_id)) is not None:
             self._working[transfer_id] = replace(written, **changes)
 

@@ -73,6 +73,7 @@ class Reporter:
                     break
             if not has_ended:
                 self._look_ahead()
+            self._ledger.repeat_lost_ends(self._clock.now())
         except BackhaulError as error:
             self._observer.ledger_failed(error.code, error.message, error.hint)
         else:

@@ -16,10 +16,10 @@ from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
-from backhaul.core.agent_report import AgentIdentity, AgentReport
 from backhaul.core.cost.egress import Egress, EgressCount
 from backhaul.core.model import Assignment, Hold, Location, TransferState
 from backhaul.core.objects import ManifestSum, PlannedObject, StagedObject, Totals
+from backhaul.core.ports.agents import AgentLedger
 from backhaul.core.ports.budgets import BudgetLedger
 from backhaul.core.ports.cluster import Application, JobProgress
 from backhaul.core.ports.ledger_records import (
@@ -30,7 +30,6 @@ from backhaul.core.ports.ledger_records import (
     Holder,
     MessageKey,
     MessageOrigin,
-    PausedRoute,
     Published,
 )
 from backhaul.core.ports.replies import ReplyLedger
@@ -401,36 +400,6 @@ class EgressLedger(Protocol):
         Args:
             route: None: of every route and of none.
         """
-
-
-class AgentLedger(Protocol):
-    """What an agent publishes of itself, and which routes it has to leave alone."""
-
-    def beat(
-        self, identity: AgentIdentity, report: AgentReport, *, has_ended: bool = False
-    ) -> None:
-        """Replace this agent's report; the first one registers it. Safe to repeat.
-
-        After the last one another changes nothing: it was under way while the agent ended.
-
-        Args:
-            has_ended: It is the last one, of an orderly stop.
-        """
-
-    def sum_activity(self, *, most: int) -> bool:
-        """Add the oldest changes of state that are not summed up yet to `activity`.
-
-        Each is counted once, whoever calls this and however often.
-
-        Args:
-            most: So many changes at once: other calls wait meanwhile.
-
-        Returns:
-            True when there may be more.
-        """
-
-    def paused_routes(self, now: datetime) -> list[PausedRoute]:
-        """The routes that are paused at this time."""
 
 
 class Ledger(

@@ -280,6 +280,13 @@ class SentAgain:
     message_id: str
 
 
+BEHIND = "E_LEDGER_BEHIND"
+LOST_END = (
+    "the server that answers now has lost that it ended, and the intent or the proofs that this "
+    "rests on; if its message is gone, backhaul cancel"
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class OwnWrites:
     """What a process had committed for its attempt under way, as far as it builds on that.
@@ -288,14 +295,21 @@ class OwnWrites:
     kind is enough to know.
 
     Attributes:
+        begun_at: As its row has it.
         epoch: Of its claim.
         objects: So many its plan has, by the pages after the claim; 0: there was none.
         proven: Position of the last object whose proof was recorded before the intent.
     """
 
+    begun_at: datetime | None = None
     epoch: int | None = None
     objects: int = 0
     proven: int | None = None
+
+    @property
+    def is_at_beginning(self) -> bool:
+        """Nothing was written since, but for the attempt itself."""
+        return self == OwnWrites(begun_at=self.begun_at)
 
     def require_pages(self, transfer_id: str, objects: int) -> None:
         """Refuse a ledger whose plan has fewer objects.
@@ -321,7 +335,7 @@ def behind(what: str) -> OutageError:
     """The attempt ends unspent, and the next one goes on from what the ledger has."""
     return OutageError.of(
         "ledger",
-        "E_LEDGER_BEHIND",
+        BEHIND,
         f"the server that answers now has lost what was written last: {what}",
         hint="nothing: the transfer is begun anew; a synchronous standby loses nothing",
     )

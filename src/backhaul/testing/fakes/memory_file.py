@@ -224,6 +224,7 @@ class MemorySession:
         self._owner_is_alive = is_alive
         self._faults = faults or Faults()
         self._working: dict[str, OwnWrites] = {}
+        self._ended: dict[str, Callable[[], bool]] = {}
 
     def _row(self, transfer_id: str) -> MemoryTransfer:
         row = self._file.transfers.get(transfer_id)

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from backhaul.core.cost.egress import EgressCount
 from backhaul.core.model import Assignment, Hold, Location, TransferState
-from backhaul.core.objects import ManifestSum, PlannedObject, StagedObject
+from backhaul.core.objects import PlannedObject, StagedObject
 from backhaul.core.ports import (
     AttemptStart,
     Claimed,
@@ -23,22 +23,22 @@ from backhaul.core.ports import (
     Published,
 )
 from backhaul.core.ports.cluster import Application, JobProgress
-from backhaul.core.ports.ledger_records import OwnWrites, behind
+from backhaul.core.ports.ledger_records import OwnWrites
 from backhaul.core.replies.reply import ReplyWish
 from backhaul.core.replies.wishes import wishes_again
 from backhaul.core.text import redacted
 from backhaul.core.transfer.placing import holds_files, staging_root
 from backhaul.testing.fakes.memory_agents import MemoryAgents
+from backhaul.testing.fakes.memory_ends import MemoryEnds
 from backhaul.testing.fakes.memory_file import (
     MemoryDestination,
     MemoryTransfer,
     outage,
 )
 from backhaul.testing.fakes.memory_plans import MemoryPlans, MemoryStaging
-from backhaul.testing.fakes.memory_replies import MemoryReplies
 
 
-class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
+class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryEnds):
     """Implements `ports.Ledger` for one process on a `MemoryFile`."""
 
     def begin(
@@ -97,6 +97,7 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
                     row.begun(is_live=False), code=code, reason=reason, is_takeover=is_takeover
                 )
         self._working[begun.transfer_id] = OwnWrites()  # only once it is committed
+        self._ended.pop(begun.transfer_id, None)
         return replace(begun, was_changed=was_changed)
 
     def _is_other_body(self, known: str | None, key: MessageKey) -> bool:
@@ -210,7 +211,7 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
             row = self._file.transfers.get(transfer_id)
             if row is None or self._owned(row, epoch) is None:
                 return False
-            self._require_written(row, epoch)
+            self._require_written(row, epoch, self._working.get(row.id, OwnWrites()))
             row.prove(epoch, staged)
             self._add_read(row, read)
             row.renames_possible, row.moved_at = True, now
@@ -229,88 +230,9 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
             known = self._file.published
             return {one: known[one] for one in locations if one in known}
 
-    def finish(
-        self,
-        transfer_id: str,
-        epoch: int,
-        state: TransferState,
-        publish_mode: str,
-        now: datetime,
-        *,
-        manifest: ManifestSum | None = None,
-        marker: Location | None = None,
-        is_intended: bool = True,
-    ) -> bool:
-        with self._faults.call("ledger.finish", outage):
-            row = self._row(transfer_id)
-            owned = self._owned(row, epoch)
-            if owned is None:
-                return (row.state, row.epoch) == (state, epoch)
-            if is_intended and row.state is not TransferState.PUBLISHING:
-                return False
-            owned.owner_transfer = owned.owner = owned.staging_root = None
-            self._publish(row, epoch)
-            row.renames_possible = False
-            self._remember_event(row, state)
-            if marker is not None:
-                self._file.markers[marker] = row.id
-            digest = manifest.manifest if manifest is not None else None
-            self._reply_at_end(row, state, now, digest=digest)
-            self._end(row, state)
-            self._file.journal.append((now, row.id, state, None))
-        self._working.pop(transfer_id, None)
-        return True
-
     def marker_at(self, location: Location) -> str | None:
         with self._faults.call("ledger.marker_at", outage):
             return self._file.markers.get(location)
-
-    def _publish(self, row: MemoryTransfer, epoch: int) -> None:
-        for planned in row.plan:
-            if row.directory is None or row.proven(planned.seq) != epoch:
-                continue
-            location = row.directory.join(planned.relative)
-            before = self._file.published.get(location)
-            pin = planned.pin
-            if (
-                before is not None
-                and (before.pin.bucket, before.pin.key) == (pin.bucket, pin.key)
-                and before.pin.is_later_than(pin)
-            ):
-                continue
-            self._file.published[location] = row.publication(location, planned)
-
-    def fail(
-        self,
-        transfer_id: str,
-        state: TransferState,
-        code: str,
-        reason: str,
-        now: datetime,
-        *,
-        refund: bool = False,
-        hold: Hold | None = None,
-        has_dead_letter: bool = False,
-    ) -> None:
-        self._working.pop(transfer_id, None)
-        with self._faults.call("ledger.fail", outage):
-            row = self._file.transfers.get(transfer_id)
-            if row is None or row.owner != self._owner:
-                return
-            self._release(transfer_id)
-            row.attempt = max(0, row.attempt - refund)
-            row.failures += not refund
-            continued = row.continued(hold)
-            if state.is_final:
-                self._reply_at_end(row, state, now, code, redacted(reason))
-            elif state is TransferState.WAITING and not refund:
-                self._reply_resumed(row, now)
-            self._end(row, state)
-            row.code, row.reason = code, redacted(reason)
-            row.hold, row.updated_at = continued, now
-            row.has_dead_letter = has_dead_letter
-            if state is not TransferState.HELD:
-                self._file.journal.append((now, row.id, state, code))
 
     def note_dead_letter(self, transfer_id: str) -> None:
         with self._faults.call("ledger.note_dead_letter", outage):
@@ -338,14 +260,6 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
         row.code, row.reason = code, reason
         self._file.journal.append((row.updated_at, row.id, row.state, row.code))
         return True
-
-    def _remember_event(self, row: MemoryTransfer, state: TransferState) -> None:
-        request = None if row.assignment is None else row.assignment.request
-        if request is None or request.event is None or request.event.sequencer is None:
-            return
-        if state is TransferState.DONE and row.canonical is not None:
-            of = (row.canonical, request.source.bucket, request.event.key)
-            self._file.sequencers[of] = request.event.sequencer
 
     def published_sequencer(self, destination: Location, bucket: str, key: str) -> str | None:
         with self._faults.call("ledger.published_sequencer", outage):
@@ -427,19 +341,6 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
         """There are none."""
         del transfer_id
         return []
-
-    def _require_written(self, row: MemoryTransfer, epoch: int) -> None:
-        written = self._working.get(row.id, OwnWrites())
-        written.require_pages(row.id, len(row.plan))
-        if written.proven is not None and row.proven(written.proven) != epoch:
-            raise behind(f"{row.id}: its last proofs")
-
-    def _owned(self, row: MemoryTransfer, epoch: int) -> MemoryDestination | None:
-        """The destination that the transfer owns with this epoch."""
-        for there in self._file.destinations.values():
-            if (there.owner_transfer, there.epoch) == (row.id, epoch):
-                return there
-        return None
 
 
 def _overlap(one: Location, other: Location) -> bool:

@@ -66,10 +66,11 @@ class DirectClaim:
 
     Attributes:
         owner: This process, as rows have it.
-        staging_root: Where nothing is to be considered.
+        staging_root: Where no application fills another one.
         most_of_route: So many of its route are in flight at most, of all processes; None: any.
         first: A page of the plan; empty: the plan is frozen later, or was.
         event: The columns of `replays.event_values`.
+        begun_at: When its attempt was begun, as its row has it.
     """
 
     transfer_id: str
@@ -84,6 +85,7 @@ class DirectClaim:
     markers: int
     event: Mapping[str, Any]
     min_epoch: int
+    begun_at: datetime | None
     now: datetime
 
 
@@ -180,8 +182,7 @@ class Database(ABC):
         """For `claim_directly`, without the connection; None: this database claims by transactions.
 
         Raises:
-            OutageError: `ledger`: likewise.
-            SQLAlchemyError, or of the driver: Of a value that it cannot have.
+            SQLAlchemyError, or of the driver: It has a value that this database cannot have.
         """
         return None
 
@@ -198,6 +199,7 @@ class Database(ABC):
         Raises:
             SQLAlchemyError, or of the driver: Nothing is changed.
             OutageError: `ledger`.
+            FencedOff: Others took this process for gone.
         """
         raise NotImplementedError
 

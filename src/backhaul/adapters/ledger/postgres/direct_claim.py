@@ -9,7 +9,8 @@ do about it. So a condition here may be too strict, and never too lax.
 
 Where the answer is lost, the ledger shows whether the claim was made. If it was not, the ordinary
 way makes one, and waits for the turn while the text is being carried out. A text that arrives
-after that finds the transfer claimed, or not at its beginning, and changes nothing.
+after that finds the transfer claimed, or no more at the beginning of that attempt, and changes
+nothing.
 """
 
 # ruff: noqa: S608 - the text is put together of constants
@@ -67,6 +68,7 @@ WITH claimed AS (
   INSERT INTO destinations AS known (uri, staging_root, owner_transfer, owner, epoch)
   SELECT %(uri)s, %(root)s, id, owner, greatest(%(min_epoch)s, {_SERVER}
     AND id = %(transfer)s AND owner = %(owner)s AND state = 'received'
+    AND updated_at = %(begun_at)s
     AND EXISTS (SELECT FROM members WHERE id = %(me)s AND {IN_FORCE})
     AND {len(LedgerTurn)} = (SELECT count(*) FROM meta WHERE name = ANY(%(turns)s))
     AND (replies IS NULL OR started_at IS NOT NULL)
@@ -224,6 +226,7 @@ def _values(wanted: DirectClaim) -> dict[str, Any]:
         "below": around["of_first_below"],
         "route": wanted.route,
         "most": wanted.most_of_route,
+        "begun_at": None if wanted.begun_at is None else micros(wanted.begun_at),
         "now": micros(wanted.now),
         "has_page": bool(page),
         "objects": len(page),
