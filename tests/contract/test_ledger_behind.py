@@ -154,3 +154,54 @@ def test_nothing_is_published_of_which_the_last_proofs_are_lost(
 def ledger_is_file(place: LedgerPlace) -> bool:
     """SQLite has no booleans."""
     return not hasattr(place, "text")
+
+
+def lose_the_beginning(place: LedgerPlace, ledger: Ledger, owner: str | None) -> None:
+    """Of the last attempt: the row is as the one before has left it, or another process has it."""
+
+    def before(_file: MemoryFile, row: MemoryTransfer) -> None:
+        row.state, row.owner = TransferState.WAITING, owner
+
+    text = "NULL" if owner is None else f"'{owner}'"
+    lose(place, ledger, [f"UPDATE transfers SET state = 'waiting', owner = {text}"], before)  # noqa: S608
+
+
+def test_one_that_is_dead_is_so_although_its_beginning_is_lost(
+    place: LedgerPlace, ledger: Ledger
+) -> None:
+    """Its dead letter was sent, and its message will not come again."""
+    begin(ledger)
+    ledger.fail("t1", TransferState.WAITING, "E_X", "it broke", T0)
+    begin(ledger)
+    lose_the_beginning(place, ledger, None)
+    ledger.fail("t1", TransferState.DEAD, "E_Y", "it cannot be", T0)
+    found = begin(ledger)
+    assert (found.state, found.code) == (TransferState.DEAD, "E_Y")
+
+
+def test_one_that_waits_is_left_as_it_is_where_its_beginning_is_lost(
+    place: LedgerPlace, ledger: Ledger
+) -> None:
+    begin(ledger)
+    ledger.fail("t1", TransferState.WAITING, "E_X", "it broke", T0)
+    begin(ledger)
+    lose_the_beginning(place, ledger, None)
+    ledger.fail("t1", TransferState.WAITING, "E_Y", "it broke", T0)
+    assert begin(ledger).failures == 1
+
+
+@pytest.mark.parametrize("is_again", [True, False])
+def test_the_end_of_an_attempt_that_is_not_its_own_changes_nothing(
+    place: LedgerPlace,
+    ledger: Ledger,
+    is_again: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """It was taken over meanwhile, or has ended before."""
+    begin(ledger)
+    if is_again:
+        ledger.fail("t1", TransferState.WAITING, "E_X", "it broke", T0)
+    lose_the_beginning(place, ledger, None if is_again else "edge9:another")
+    ledger.fail("t1", TransferState.DEAD, "E_Y", "it cannot be", T0)
+    assert ledger.holder("t1").owner == (None if is_again else "edge9:another")
+    if is_again:
+        assert begin(ledger).state is TransferState.RECEIVED

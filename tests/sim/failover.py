@@ -319,6 +319,14 @@ class Servers:
             above, most = self._lost_epochs(root)
             if epoch.isdigit() and above < int(epoch) <= most:
                 lost.append(path)
+            # The directory of the roots is made before them, and removed after them.
+            is_empty = not any(other.startswith(f"{path}/") for other in staging)
+            if is_empty and any(
+                other.startswith(f"{path}/") and self.primary.epochs.get(other, 0) < epoch_of
+                for one in self.former.values()
+                for other, epoch_of in one.epochs.items()
+            ):
+                lost.append(path)
         return [
             path
             for path in staging

@@ -134,7 +134,14 @@ class SqlAttempts(WriteSession):
             "reason": rows.readable(reason),
             "has_letter": has_dead_letter,
         }
-        failure = partial(self._fail, transfer_id, state, values, now, refund=refund, hold=hold)
+        is_final = state.is_final and transfer_id in self._working
+        failure = partial(
+            self._fail,
+            *(transfer_id, state, values, now),
+            refund=refund,
+            hold=hold,
+            is_final=is_final,
+        )
         is_released = False
         try:
             with self._beside(transfers.by_id_query(transfer_id)) as tx:
@@ -156,10 +163,20 @@ class SqlAttempts(WriteSession):
         *,
         refund: bool,
         hold: Hold | None,
+        is_final: bool = False,
     ) -> None:
+        """End it, if it is this process's.
+
+        Args:
+            is_final: It is, too, where a failover has lost that its attempt was begun: its message
+                will not come again.
+        """
         transfer = transfers.find(tx, transfer_id)
         # A failover of the database may have lost it, also before this call is repeated.
-        if transfer is None or transfer["owner"] != self.owner.text:
+        if transfer is None:
+            return
+        is_lost = transfer["owner"] is None and transfer["finished_at"] is None
+        if transfer["owner"] != self.owner.text and not (is_final and is_lost):
             return
         release(tx, transfer_id)
         counted = {

@@ -101,34 +101,43 @@ class MemoryEnds(MemoryReplies):
         hold: Hold | None = None,
         has_dead_letter: bool = False,
     ) -> None:
-        self._working.pop(transfer_id, None)
-        failure = partial(
-            self._fail,
-            *(transfer_id, state, code, reason, now),
+        was_working = self._working.pop(transfer_id, None) is not None
+        record = partial(
+            self._record_failure,
+            *(state, code, reason, now),
             refund=refund,
             hold=hold,
             has_dead_letter=has_dead_letter,
         )
+        is_final = state.is_final and was_working
+        failure = partial(self._fail, transfer_id, record, is_final=is_final)
         with self._faults.call("ledger.fail", outage):
             failure()
         self._ended[transfer_id] = partial(self._fail_again, transfer_id, failure)
 
     def _fail(
+        self, transfer_id: str, record: Callable[[MemoryTransfer], None], *, is_final: bool
+    ) -> None:
+        row = self._file.transfers.get(transfer_id)
+        if row is None:
+            return
+        is_lost = row.owner is None and not row.state.is_final
+        if row.owner == self._owner or (is_final and is_lost):
+            record(row)
+
+    def _record_failure(
         self,
-        transfer_id: str,
         state: TransferState,
         code: str,
         reason: str,
         now: datetime,
+        row: MemoryTransfer,
         *,
         refund: bool,
         hold: Hold | None,
         has_dead_letter: bool,
     ) -> None:
-        row = self._file.transfers.get(transfer_id)
-        if row is None or row.owner != self._owner:
-            return
-        self._release(transfer_id)
+        self._release(row.id)
         row.attempt = max(0, row.attempt - refund)
         row.failures += not refund
         continued = row.continued(hold)
@@ -174,13 +183,13 @@ class MemoryEnds(MemoryReplies):
             self._ended.pop(transfer_id, None)
             raise
         waits = partial(
-            self._fail,
-            *(transfer_id, TransferState.WAITING, BEHIND, LOST_END, now),
+            self._record_failure,
+            *(TransferState.WAITING, BEHIND, LOST_END, now),
             refund=True,
             hold=None,
             has_dead_letter=False,
         )
-        self._fail_again(transfer_id, waits)
+        self._fail_again(transfer_id, partial(self._fail, transfer_id, waits, is_final=False))
 
     def _publish(self, row: MemoryTransfer, epoch: int) -> None:
         for planned in row.plan:
