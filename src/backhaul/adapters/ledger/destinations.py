@@ -363,10 +363,11 @@ class SqlDestinations(WriteSession):
                 return False
             raise _NotOwned
         # A failover may have kept the claim and lost the intent, and the proofs with it.
-        if not wanted.is_intended:
-            _require_written(tx, transfer_id, wanted.epoch, wanted.written)
-        elif transfer["state"] != TransferState.PUBLISHING.value:
+        if wanted.is_intended and transfer["state"] != TransferState.PUBLISHING.value:
             raise _NotOwned
+        # What is adopted has proofs and no intent; what is superseded needs neither.
+        if not wanted.is_intended and wanted.state is TransferState.DONE:
+            _require_written(tx, transfer_id, wanted.epoch, wanted.written)
         take_turn(tx, LedgerTurn.SUM)
         prefetch(tx, publications.LAST_SEAL, publications.publishing_query(transfer))
         manifest, now = wanted.manifest, wanted.now

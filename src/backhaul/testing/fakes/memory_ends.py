@@ -75,7 +75,7 @@ class MemoryEnds(MemoryReplies):
             return False if (row.state, row.epoch) == (state, epoch) else None
         if is_intended and row.state is not TransferState.PUBLISHING:
             return None
-        if not is_intended:
+        if not is_intended and state is TransferState.DONE:
             self._require_written(row, epoch, written)
         owned.owner_transfer = owned.owner = owned.staging_root = None
         self._publish(row, epoch)
