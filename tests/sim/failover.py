@@ -321,17 +321,19 @@ class Servers:
                 lost.append(path)
             # The directory of the roots is made before them, and removed after them.
             is_empty = not any(other.startswith(f"{path}/") for other in staging)
-            if is_empty and any(
-                other.startswith(f"{path}/") and self.primary.epochs.get(other, 0) < epoch_of
-                for one in self.former.values()
-                for other, epoch_of in one.epochs.items()
-            ):
+            if is_empty and self._had_lost_below(path):
                 lost.append(path)
         return [
             path
             for path in staging
             if not any(_is_at_or_below(one, path) or _is_at_or_below(path, one) for one in lost)
         ]
+
+    def _had_lost_below(self, path: str) -> bool:
+        """Whether lost claims staged below this."""
+        roots = {root for one in self.former.values() for root in one.epochs}
+        below = (self._lost_epochs(root) for root in roots if root.startswith(f"{path}/"))
+        return any(above < most for above, most in below)
 
     def _lost_epochs(self, root: str) -> tuple[int, int]:
         """Above the first and up to the second: only claims that are lost had them there."""

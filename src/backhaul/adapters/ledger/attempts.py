@@ -134,13 +134,12 @@ class SqlAttempts(WriteSession):
             "reason": rows.readable(reason),
             "has_letter": has_dead_letter,
         }
-        is_final = state.is_final and transfer_id in self._working
         failure = partial(
             self._fail,
             *(transfer_id, state, values, now),
             refund=refund,
             hold=hold,
-            is_final=is_final,
+            was_begun=transfer_id in self._working,
         )
         is_released = False
         try:
@@ -163,20 +162,21 @@ class SqlAttempts(WriteSession):
         *,
         refund: bool,
         hold: Hold | None,
-        is_final: bool = False,
+        was_begun: bool = False,
     ) -> None:
         """End it, if it is this process's.
 
         Args:
-            is_final: It is, too, where a failover has lost that its attempt was begun: its message
-                will not come again.
+            was_begun: This process began the attempt. Its final state counts although a failover
+                has lost that: its message will not come again.
         """
         transfer = transfers.find(tx, transfer_id)
         # A failover of the database may have lost it, also before this call is repeated.
         if transfer is None:
             return
-        is_lost = transfer["owner"] is None and transfer["finished_at"] is None
-        if transfer["owner"] != self.owner.text and not (is_final and is_lost):
+        is_nobodys = transfer["owner"] is None and transfer["finished_at"] is None
+        is_lost = was_begun and state.is_final and is_nobodys
+        if transfer["owner"] != self.owner.text and not is_lost:
             return
         release(tx, transfer_id)
         counted = {

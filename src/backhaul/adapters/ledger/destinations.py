@@ -117,7 +117,7 @@ class SqlDestinations(WriteSession):
             markers=markers,
             event=replays.event_values(assignment),
             min_epoch=min_epoch,
-            begun_at=self._working.get(transfer_id, OwnWrites()).begun_at,
+            begun_at=self._written(transfer_id).begun_at,
             now=now,
         )
         if (epoch := self._claim_directly(wanted)) is not None:
@@ -160,7 +160,7 @@ class SqlDestinations(WriteSession):
                 "canonical": destination.uri,
                 "directory": directory.uri,
                 "route": assignment.route,
-                **replays.event_values(assignment),
+                **wanted.event,
                 "started_at": transfer["started_at"] or now,
                 "updated_at": now,
             }
@@ -179,7 +179,7 @@ class SqlDestinations(WriteSession):
 
     def _claim_directly(self, wanted: DirectClaim) -> int | None:
         """The claim's epoch; None: something has to be considered."""
-        if not self._working.get(wanted.transfer_id, OwnWrites()).is_at_beginning:
+        if not self._written(wanted.transfer_id).is_at_beginning:
             return None  # of a second claim in one attempt, what was written before is compared
         if [one.seq for one in wanted.first] != list(range(len(wanted.first))):
             return None  # it will be refused
@@ -282,8 +282,7 @@ class SqlDestinations(WriteSession):
         with suppress(_NotOwned), self._beside(*queries, turn=turn) as tx:
             if not _compare_and_set(tx, transfer_id, epoch, intent):
                 raise _NotOwned
-            written = self._working.get(transfer_id, OwnWrites())
-            _require_written(tx, transfer_id, epoch, written)
+            _require_written(tx, transfer_id, epoch, self._written(transfer_id))
             prove(tx, transfer_id, epoch, staged)
             if is_counted:
                 add_of_transfer(tx, transfers.by_id(tx, transfer_id), read)
@@ -295,7 +294,7 @@ class SqlDestinations(WriteSession):
 
     def _written_queries(self, transfer_id: str) -> list[Query]:
         """Those of `_require_written`; none where everything came with the claim."""
-        written = self._working.get(transfer_id, OwnWrites())
+        written = self._written(transfer_id)
         queries = [transfers.by_id_query(transfer_id)] if written.objects else []
         if written.proven is not None:
             queries.append(epoch_query(transfer_id, written.proven))
@@ -321,7 +320,7 @@ class SqlDestinations(WriteSession):
             manifest=manifest,
             marker=marker,
             is_intended=is_intended,
-            written=self._working.get(transfer_id, OwnWrites()),
+            written=self._written(transfer_id),
         )
         queries = [
             transfers.by_id_query(transfer_id),

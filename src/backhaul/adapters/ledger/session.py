@@ -123,6 +123,10 @@ class WriteSession:
             for oldest in list(self._ended)[:-ENDED_KEPT]:
                 self._ended.pop(oldest, None)
 
+    def _written(self, transfer_id: str) -> OwnWrites:
+        """What the attempt under way builds on; empty: none is."""
+        return self._working.get(transfer_id, OwnWrites())
+
     def _wrote(self, transfer_id: str, **changes: Any) -> None:
         """What the attempt under way builds on from now on; with the commit, or after it."""
         if (written := self._working.get(transfer_id)) is not None:

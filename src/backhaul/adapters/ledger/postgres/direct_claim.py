@@ -29,7 +29,7 @@ from backhaul.adapters.ledger.dialects.database import DirectClaim, LedgerTurn, 
 from backhaul.adapters.ledger.postgres import outcome
 from backhaul.adapters.ledger.postgres.deferred import driver_of
 from backhaul.adapters.ledger.postgres.engine import BEGIN_TO_WRITE, TIMEOUTS, last_moment
-from backhaul.adapters.ledger.postgres.members.pulse import IN_FORCE, LOCK_BESIDE, turn_row
+from backhaul.adapters.ledger.postgres.members.pulse import LOCK_BESIDE, ME, NOW, turn_row
 from backhaul.adapters.ledger.postgres.moment import SYSTEM, TIMELINE
 from backhaul.adapters.ledger.postgres.spans import span_of
 from backhaul.adapters.ledger.schema import UtcTime, micros, objects
@@ -69,7 +69,7 @@ WITH claimed AS (
   SELECT %(uri)s, %(root)s, id, owner, greatest(%(min_epoch)s, {_SERVER}
     AND id = %(transfer)s AND owner = %(owner)s AND state = 'received'
     AND updated_at = %(begun_at)s
-    AND EXISTS (SELECT FROM members WHERE id = %(me)s AND {IN_FORCE})
+    AND {ME}
     AND {len(LedgerTurn)} = (SELECT count(*) FROM meta WHERE name = ANY(%(turns)s))
     AND (replies IS NULL OR started_at IS NOT NULL)
     AND (NOT %(has_page)s OR (NOT plan_complete AND objects_planned = 0))
@@ -97,7 +97,7 @@ WITH claimed AS (
 ), remembered AS (
   INSERT INTO litter (staging_root, uri, transfer_id, epoch, claimed_at, route)
   SELECT %(root)s, %(uri)s, %(transfer)s, epoch,
-    (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, %(route)s FROM claimed
+    {NOW}, %(route)s FROM claimed
   ON CONFLICT (staging_root) DO UPDATE SET uri = excluded.uri, transfer_id = excluded.transfer_id,
     epoch = excluded.epoch, claimed_at = excluded.claimed_at, route = excluded.route
 ), planned AS (

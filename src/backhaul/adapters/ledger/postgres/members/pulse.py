@@ -43,12 +43,12 @@ SET LOCAL idle_in_transaction_session_timeout = '15s';
 """
 # What is read after it is what the writer before has committed.
 _LOCKED = f"{_BEGIN} {LOCK_ALONE};"
-_NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-_ME = f"EXISTS (SELECT FROM members WHERE id = %(me)s AND {IN_FORCE})"
+NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+ME = f"EXISTS (SELECT FROM members WHERE id = %(me)s AND {IN_FORCE})"
 _JOIN = f"""
 {_LOCKED}
 INSERT INTO members (id, kind, host, process, version, beats, beat_at, started_at)
-VALUES (%(me)s, %(kind)s, %(host)s, %(process)s, %(version)s, 0, {_NOW}, {_NOW});
+VALUES (%(me)s, %(kind)s, %(host)s, %(process)s, %(version)s, 0, {NOW}, {NOW});
 DELETE FROM members WHERE NOT ({IN_FORCE}) AND id NOT IN (
     SELECT id FROM members WHERE NOT ({IN_FORCE}) ORDER BY beat_at DESC LIMIT {MEMBERS_KEPT}
 );
@@ -58,7 +58,7 @@ COMMIT
 _BEAT = f"""
 {_BEGIN}
 SET LOCAL synchronous_commit TO off;
-UPDATE members SET beats = beats + 1, beat_at = {_NOW} WHERE id = %(me)s AND {IN_FORCE};
+UPDATE members SET beats = beats + 1, beat_at = {NOW} WHERE id = %(me)s AND {IN_FORCE};
 SELECT id, beats, process FROM members WHERE {IN_FORCE};
 SELECT value FROM meta WHERE name = '{LEADER_ROW}';
 """
@@ -66,15 +66,15 @@ _BEAT_ALONE = f"{_BEAT} COMMIT"
 _BEAT_OF_READER = f"{_BEAT} {rates.REPORT}; {rates.READ}; COMMIT"
 _JUDGE = f"""
 {_LOCKED}
-UPDATE members SET judged_at = {_NOW}, judged_by = %(me)s
-WHERE id = %(peer)s AND beats = %(beats)s AND {IN_FORCE} AND {_ME};
+UPDATE members SET judged_at = {NOW}, judged_by = %(me)s
+WHERE id = %(peer)s AND beats = %(beats)s AND {IN_FORCE} AND {ME};
 COMMIT
 """
 # The leader's row is `TERM:ID`, at first `0:`.
 _STAND = f"""
 {_LOCKED}
 UPDATE meta SET value = (split_part(value, ':', 1)::bigint + 1)::text || ':' || %(me)s
-WHERE name = '{LEADER_ROW}' AND {_ME} AND NOT EXISTS (
+WHERE name = '{LEADER_ROW}' AND {ME} AND NOT EXISTS (
     SELECT FROM members WHERE id = split_part(meta.value, ':', 2) AND {IN_FORCE}
 );
 SELECT value FROM meta WHERE name = '{LEADER_ROW}';
@@ -85,7 +85,7 @@ _SPLIT = f"{_LOCKED} {rates.SPLIT}; COMMIT"
 _LEAVE = f"""
 {_LOCKED}
 {rates.LEAVE};
-UPDATE members SET ended_at = {_NOW} WHERE id = %(me)s AND {IN_FORCE};
+UPDATE members SET ended_at = {NOW} WHERE id = %(me)s AND {IN_FORCE};
 COMMIT
 """
 
