@@ -29,7 +29,8 @@ from backhaul.adapters.ledger.dialects.database import DirectClaim, LedgerTurn, 
 from backhaul.adapters.ledger.postgres import outcome
 from backhaul.adapters.ledger.postgres.deferred import driver_of
 from backhaul.adapters.ledger.postgres.engine import BEGIN_TO_WRITE, TIMEOUTS, last_moment
-from backhaul.adapters.ledger.postgres.members.pulse import LOCK_BESIDE, ME, NOW, turn_row
+from backhaul.adapters.ledger.postgres.members.in_force import ME, NOW
+from backhaul.adapters.ledger.postgres.members.pulse import LOCK_BESIDE, turn_row
 from backhaul.adapters.ledger.postgres.moment import SYSTEM, TIMELINE
 from backhaul.adapters.ledger.postgres.spans import span_of
 from backhaul.adapters.ledger.schema import UtcTime, micros, objects

@@ -20,8 +20,8 @@ from backhaul import __version__
 from backhaul.adapters.ledger.dialects.database import LedgerTurn
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.postgres.engine import begun_with
+from backhaul.adapters.ledger.postgres.members.in_force import IN_FORCE
 from backhaul.adapters.ledger.postgres.members.pulse import (
-    IN_FORCE,
     LOCK_ALONE,
     LOCK_BESIDE,
     Pulse,

@@ -17,6 +17,7 @@ import psycopg
 
 from backhaul.adapters.ledger.postgres.engine import open_connection
 from backhaul.adapters.ledger.postgres.members import rates
+from backhaul.adapters.ledger.postgres.members.in_force import IN_FORCE, ME, NOW
 from backhaul.adapters.ledger.postgres.moment import WRITER_SQL, ServerMoment
 from backhaul.adapters.ledger.postgres.primary import PrimaryMemory
 from backhaul.adapters.ledger.postgres.waits import BeatConnection
@@ -33,7 +34,6 @@ LEADER_ROW = "leader"
 # PostgreSQL keeps those that wait for a table in order, those that wait for a row not.
 LOCK_ALONE = "LOCK TABLE meta IN EXCLUSIVE MODE"
 LOCK_BESIDE = "LOCK TABLE meta IN ROW SHARE MODE"
-IN_FORCE = "ended_at IS NULL AND judged_at IS NULL"
 _BEGIN = f"""
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 SET LOCAL lock_timeout = '5s';
@@ -43,8 +43,6 @@ SET LOCAL idle_in_transaction_session_timeout = '15s';
 """
 # What is read after it is what the writer before has committed.
 _LOCKED = f"{_BEGIN} {LOCK_ALONE};"
-NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-ME = f"EXISTS (SELECT FROM members WHERE id = %(me)s AND {IN_FORCE})"
 _JOIN = f"""
 {_LOCKED}
 INSERT INTO members (id, kind, host, process, version, beats, beat_at, started_at)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backhaul.adapters.ledger.fleet.limiting import BY_HAND
+from backhaul.adapters.ledger.postgres.members.in_force import IN_FORCE, ME
 from backhaul.core.fleet.rate_shares import (
     NO_LIMIT,
     RateLeader,
@@ -28,16 +29,14 @@ from backhaul.core.rate_limit import ManualLimit
 
 Split = Callable[[str, RateSplit], bool]
 SHARED = "shared"  # a row of `byte_rates`
-_IN_FORCE = "ended_at IS NULL AND judged_at IS NULL"
-_ME = f"EXISTS (SELECT FROM members WHERE id = %(me)s AND {_IN_FORCE})"
 _LEADER = "(SELECT split_part(value, ':', 2) FROM meta WHERE name = 'leader')"
 # Where a transaction is alone this holds for one member at most.
 _MAY_SPLIT = f"""(
-    {_ME} AND (
+    {ME} AND (
         {_LEADER} = %(me)s OR (
-            NOT EXISTS (SELECT FROM members WHERE id = {_LEADER} AND {_IN_FORCE})
+            NOT EXISTS (SELECT FROM members WHERE id = {_LEADER} AND {IN_FORCE})
             AND %(me)s = (
-                SELECT min(member) FROM rate_shares JOIN members ON id = member WHERE {_IN_FORCE}
+                SELECT min(member) FROM rate_shares JOIN members ON id = member WHERE {IN_FORCE}
             )
         )
     )
@@ -49,17 +48,17 @@ SELECT %(me)s, {NO_LIMIT}, 0, 0, share, share FROM (
     SELECT CASE WHEN coalesce(
         (SELECT bytes_per_s IS NULL FROM byte_rates WHERE name = '{SHARED}'), false
     ) THEN {NO_LIMIT} ELSE 0 END AS share
-) AS found WHERE {_ME}
+) AS found WHERE {ME}
 """
 # Whoever uses no more than it was granted says so; its applications keep theirs.
 REPORT = f"""
 UPDATE rate_shares SET configured = %(configured)s, demand = %(demand)s, kept = %(kept)s,
     bound = greatest(CASE WHEN granted = %(held)s THEN granted ELSE bound END, %(kept)s)
-WHERE member = %(me)s AND {_ME}
+WHERE member = %(me)s AND {ME}
 """
 READ = f"""
 SELECT member, configured, demand, kept, granted, bound,
-    NOT EXISTS (SELECT FROM members WHERE id = member AND {_IN_FORCE})
+    NOT EXISTS (SELECT FROM members WHERE id = member AND {IN_FORCE})
 FROM rate_shares;
 SELECT name, bytes_per_s, until FROM byte_rates
 """
