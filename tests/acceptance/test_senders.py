@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
@@ -64,12 +63,6 @@ def test_two_senders_share_the_slots_of_a_queue_that_one_floods(
 
     sqs_proxy.lie(name_senders, to=is_receive)
     check_shares(it, s3_proxy, sent)
-
-
-@pytest.fixture
-def moto_proxy(moto_server: Moto) -> Iterator[Proxy]:
-    with Proxy(moto_server) as proxy:
-        yield proxy
 
 
 def test_two_tenants_of_a_fair_queue_share_its_slots(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ from hypothesis import strategies as st
 
 from backhaul.core.agent.polling.senders import (
     KNOWN_S,
+    LOOK_FOR_S,
     LOOK_LEAST,
+    LOOK_LONG,
     LOOK_MOST,
+    LOOK_MOST_CHARS,
     LOOK_PER_SLOT,
     Hand,
     sender_of,
@@ -107,7 +111,47 @@ def test_what_is_in_hand_is_bounded_and_of_the_flood_alone() -> None:
     queue.receive()
     assert queue.hand.most == SLOTS * LOOK_PER_SLOT
     assert len(queue.hand) == queue.hand.most
-    assert [Hand(one).most for one in (1, 64)] == [LOOK_LEAST, LOOK_MOST]
+    assert [Hand(one).most for one in (1, 64)] == [LOOK_LEAST, LOOK_LONG]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "most"),
+    [(0.0, LOOK_MOST), (1.0, LOOK_MOST), (10.0, SLOTS * 30), (3600.0, SLOTS * LOOK_PER_SLOT)],
+)
+def test_in_hand_is_what_the_slots_work_off_within_minutes(seconds: float, most: int) -> None:
+    hand = Hand(SLOTS)
+    for _ in range(3):
+        hand.note_time(seconds)
+    assert LOOK_FOR_S == 300.0
+    assert hand.most == hand.left == most
+
+
+def test_the_time_of_a_message_follows_what_is_worked() -> None:
+    hand = Hand(SLOTS)
+    hand.note_time(3600.0)
+    for _ in range(100):
+        hand.note_time(1.0)
+    assert hand.most == LOOK_MOST
+
+
+def test_long_bodies_in_hand_are_bounded_by_their_size() -> None:
+    hand = Hand(SLOTS)
+    hand.note_time(1.0)
+    body = "x" * (LOOK_MOST_CHARS // 100)
+    for number in range(100):
+        assert hand.left > 0
+        hand.add(replace(message("a", number), body=body), 0.0)
+    hand.add(replace(message("a", 100), body=body), 0.0)
+    assert hand.left == 0
+
+
+@pytest.mark.parametrize("slots", [2, 4, 8])
+def test_short_transfers_leave_another_sender_its_share_of_a_long_backlog(slots: int) -> None:
+    queue = Queue("aaaaaab" * 100, slots)
+    queue.hand.note_time(1.0)
+    found = until_last_of("b", queue.work())
+    assert found["b"] == 100
+    assert found["a"] <= 2 * found["b"] + slots
 
 
 def test_nothing_more_is_requested_once_the_other_sender_is_found() -> None:
@@ -117,6 +161,44 @@ def test_nothing_more_is_requested_once_the_other_sender_is_found() -> None:
     assert Counter(one.sender_id for one in queue.running)["b"] >= 1
     queue.receive()
     assert len(queue.hand) == in_hand < queue.hand.most
+
+
+@pytest.mark.parametrize(
+    ("busy", "in_hand"),
+    [
+        ("aab", "a"),  # where b's slot ends, a would have three and b none
+        ("aa", ""),
+    ],
+)
+def test_the_other_sender_is_looked_for_before_a_slot_ends(busy: str, in_hand: str) -> None:
+    assert of_three_slots(busy, in_hand).look_for(0.0) > 0
+
+
+@pytest.mark.parametrize(
+    ("busy", "in_hand"),
+    [
+        ("aab", "ab"),
+        ("abb", "a"),  # where b's ends, two of a and one of b
+        ("ab", "a"),  # a slot is free: a has it, and that is fair
+        ("ab", ""),
+        ("a", "b"),
+    ],
+)
+def test_nobody_is_looked_for_while_the_next_slot_is_fair(busy: str, in_hand: str) -> None:
+    assert of_three_slots(busy, in_hand).look_for(0.0) == 0
+
+
+def of_three_slots(busy: str, in_hand: str) -> Hand:
+    """With two senders that are known, `a` and `b`."""
+    hand = Hand(3)
+    for number, sender in enumerate("ab"):
+        hand.add(message(sender, number), 0.0)
+    hand.take_back()
+    for number, sender in enumerate(busy):
+        hand.take_parked(message(sender, number), "")
+    for number, sender in enumerate(in_hand):
+        hand.add(message(sender, 10 + number), 0.0)
+    return hand
 
 
 def test_a_sender_that_sends_no_more_is_forgotten() -> None:

@@ -14,10 +14,13 @@ records. Of a failure that the ledger could not count, SQS's receives count inst
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from backhaul.core.agent.context import AgentContext
-from backhaul.core.errors import VisibilityLost
+from backhaul.core.errors import OutageError, VisibilityLost
 from backhaul.core.facts import MessageReturned, VisibilityWasLost
 from backhaul.core.ports import Message
+from backhaul.core.ports.queue import BATCH_MOST
 
 RETURN_SLACK_S = 1.0  # SQS counts the delay from when it gets the call, later than this process
 
@@ -37,11 +40,25 @@ def hand_back(context: AgentContext, message: Message, transfer_id: str = "") ->
     give_back(context, newest, context.poll.hand_back_delay_s, transfer_id)
 
 
+def hand_back_all(context: AgentContext, messages: Sequence[Message]) -> None:
+    """As `hand_back`, for many: one call of SQS shows ten."""
+    for first in range(0, len(messages), BATCH_MOST):
+        some = messages[first : first + BATCH_MOST]
+        newest = [context.keeper.release(one.message_id) or one for one in some]
+        _show_together(context, newest, context.poll.hand_back_delay_s)
+        for one in newest:
+            _note_returned(context, one)
+
+
 def give_back(
     context: AgentContext, message: Message, delay_s: int = 0, transfer_id: str = ""
 ) -> None:
     """The same for a message whose visibility is not kept."""
     show_after(context, message, delay_s)
+    _note_returned(context, message, transfer_id)
+
+
+def _note_returned(context: AgentContext, message: Message, transfer_id: str = "") -> None:
     context.totals.returned += 1
     context.emit(MessageReturned(transfer_id=transfer_id, message_id=message.message_id))
 
@@ -56,5 +73,28 @@ def show_after(context: AgentContext, message: Message, delay_s: int) -> None:
     try:
         context.until_queue_answers(lambda: context.queue.extend(message, delay_s))
     except VisibilityLost as lost:
-        # It is visible already, which is the aim.
-        context.emit(VisibilityWasLost(message_id=message.message_id, reason=str(lost)))
+        _note_visible(context, message, lost)
+
+
+def _show_together(context: AgentContext, messages: Sequence[Message], delay_s: int) -> None:
+    """As `show_after`, of at most `BATCH_MOST`; what SQS leaves out of them gets its own call."""
+    if context.ports.standing.is_fenced:
+        return
+    errors: Sequence[VisibilityLost | OutageError | None] = ()
+
+    def show() -> None:
+        nonlocal errors
+        errors = context.queue.extend_batch([(one, delay_s) for one in messages])
+
+    if context.until_queue_answers(show) is None:
+        return
+    for one, error in zip(messages, errors, strict=True):
+        if isinstance(error, VisibilityLost):
+            _note_visible(context, one, error)
+        elif error is not None:
+            show_after(context, one, delay_s)
+
+
+def _note_visible(context: AgentContext, message: Message, lost: VisibilityLost) -> None:
+    """Which is the aim."""
+    context.emit(VisibilityWasLost(message_id=message.message_id, reason=str(lost)))

@@ -21,7 +21,7 @@ from backhaul.core.agent.pausing.lot import (
     fate_of,
     returned_for_s,
 )
-from backhaul.core.agent.returning import hand_back, show_after
+from backhaul.core.agent.returning import hand_back, hand_back_all, show_after
 from backhaul.core.agent.stopping import Stop
 from backhaul.core.agent.verdicts import EXPIRING_SHARE, ends_at, is_expiring
 from backhaul.core.cost.budget import BudgetHold
@@ -182,12 +182,11 @@ class Parking:
 
     def hand_back_all(self) -> None:
         """The agent stops: show all of them at once, unspent."""
-        while True:
-            with self._context.stopper.changed:
-                one = self._ready.popleft() if self._ready else self._lot.pop()
-            if one is None:
-                return
-            hand_back(self._context, one.message)
+        parked: list[Message] = []
+        with self._context.stopper.changed:
+            while one := self._ready.popleft() if self._ready else self._lot.pop():
+                parked.append(one.message)
+        hand_back_all(self._context, parked)
 
     def _fate(self, parked: ParkedMessage) -> Parked:
         context = self._context

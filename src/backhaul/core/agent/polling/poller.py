@@ -18,7 +18,7 @@ from backhaul.core.agent.pausing.parking import Parking
 from backhaul.core.agent.polling.kept import KeptSlots, route_of
 from backhaul.core.agent.polling.senders import Hand, HeldMessage
 from backhaul.core.agent.polling.shares import Room, SlotShare, SlotShares
-from backhaul.core.agent.returning import give_back, hand_back
+from backhaul.core.agent.returning import give_back, hand_back_all
 from backhaul.core.agent.thread_watchdog import Heartbeat
 from backhaul.core.backoff import hold_delay_s
 from backhaul.core.errors import OutageError
@@ -89,8 +89,7 @@ class QueuePoller:
         try:
             self._poll_until_stopped()
         finally:
-            while (message := self._hand.take_back()) is not None:
-                hand_back(self.context, message)
+            hand_back_all(self.context, self._hand.take_back())
 
     def _poll_until_stopped(self) -> None:
         failures = 0
@@ -390,6 +389,7 @@ class QueuePoller:
                 )
             )
         wait, message_id = None, message.message_id
+        began_s = context.clock.monotonic()
         try:
             wait = deliver(context, message)
         except BaseException:
@@ -400,6 +400,9 @@ class QueuePoller:
             context.emit(facts.DeliveryEnded(message_id=message_id, is_parked=is_parked))
         if wait is not None:
             self.parking.park(message, wait)
+            return
+        with self._stopper.changed:
+            self._hand.note_time(context.clock.monotonic() - began_s)
 
     def leave_slot(self, message: Message) -> None:
         """The slot of one of its messages is free again."""

@@ -6,10 +6,12 @@ So no message in hand waits for ever, whatever the others send. A slot that is k
 to a message of that route alone (`kept`).
 
 What SQS gives is in no proportion to that: where one sender floods the queue, nearly all that is
-received is its own. So while one sender has more than twice the slots of another one that sent
-lately, a poll requests more messages than there are slots. What it brings is kept hidden, and
-nothing goes back, which would cost each message one of its receives. How many may be in hand is
-bounded: a message in hand here cannot be worked by another agent.
+received is its own. So where one sender has more than twice the slots of another one that sent
+lately, or will have once a slot ends, a poll requests more messages than there are slots, until it
+has one of the other's. What it brings is kept hidden, and nothing goes back, which would cost each
+message one of its receives. The slots can be shared fairly for as long as the hand takes in what
+the flood sends beyond its share. A message in hand here cannot be worked by another agent: so the
+hand holds what the slots work off within minutes.
 
 A sender is known to send once a message of it came. Where only one sender is known, nothing more
 than the free slots is requested.
@@ -24,9 +26,12 @@ from itertools import count
 from backhaul.core.agent.polling.kept import KeptSlots
 from backhaul.core.ports import Message
 
-LOOK_PER_SLOT = 8
-LOOK_LEAST = 10  # one receive
-LOOK_MOST = 100  # each costs a call of SQS for every third of the visibility timeout
+LOOK_PER_SLOT = 8  # however long they take
+LOOK_LEAST, LOOK_LONG = 10, 100  # of these; 10: one receive
+LOOK_FOR_S = 300.0  # of work
+LOOK_MOST = 500  # ten cost a call of SQS for every third of the visibility timeout
+LOOK_MOST_CHARS = 16 * 2**20  # of their bodies together
+LATELY = 1 / 8  # how much the last message counts in the mean time of one
 KNOWN_S = 600.0  # since the last message of a sender
 UNFAIR = 2  # times the slots of another sender
 
@@ -73,7 +78,8 @@ class Hand:
     """
 
     def __init__(self, slots: int, kept: KeptSlots | None = None, *, is_fifo: bool = False) -> None:
-        self.most = min(LOOK_MOST, max(LOOK_LEAST, LOOK_PER_SLOT * slots))
+        self._slots = slots
+        self._mean_s: float | None = None  # of a message in its slot
         self._is_fifo = is_fifo
         self._kept = kept or KeptSlots(slots)
         self._waiting: list[HeldMessage] = []
@@ -88,8 +94,20 @@ class Hand:
         return len(self._waiting)
 
     @property
+    def most(self) -> int:
+        """How many may be in hand, unless their bodies are long."""
+        any_way = min(LOOK_LONG, max(LOOK_LEAST, LOOK_PER_SLOT * self._slots))
+        if self._mean_s is None:
+            return any_way
+        seconds = self._slots * LOOK_FOR_S
+        is_short = seconds >= self._mean_s * LOOK_MOST
+        return LOOK_MOST if is_short else max(any_way, int(seconds / self._mean_s))
+
+    @property
     def left(self) -> int:
         """How many more may be received while those in hand wait."""
+        if sum(len(one.message.body) for one in self._waiting) >= LOOK_MOST_CHARS:
+            return 0
         return max(0, self.most - len(self._waiting))
 
     @property
@@ -118,9 +136,10 @@ class Hand:
             self._waiting.remove(found)
         return found
 
-    def take_back(self) -> Message | None:
-        """Take one out that is not to be worked; None: the hand is empty."""
-        return self._waiting.pop(0).message if self._waiting else None
+    def take_back(self) -> list[Message]:
+        """Take all out: they are not to be worked."""
+        back, self._waiting = self.waiting, []
+        return back
 
     def admits(self, route: str) -> bool:
         """A message of this route that is not in hand may have a free slot."""
@@ -143,17 +162,32 @@ class Hand:
         self._kept.leave(held.route)
         self._busy[held.sender] -= 1
 
+    def note_time(self, seconds: float) -> None:
+        """A message was worked in its slot for so long, until it was over for now."""
+        before_s = seconds if self._mean_s is None else self._mean_s
+        self._mean_s = before_s + LATELY * (seconds - before_s)
+
     def look_for(self, now_s: float) -> int:
         """How many messages to request beyond the free slots, to find those of other senders."""
         self._forget(now_s)
         if len(self._seen_s) < 2:  # noqa: PLR2004 - nobody to be fair to
             return 0
-        least = min(self._busy[one] for one in self._seen_s)
-        if max(self._busy.values(), default=0) <= UNFAIR * least:
+        waiting = {one.sender for one in self._waiting}
+        missing = [self._busy[one] for one in self._seen_s if one not in waiting]
+        if not missing:
             return 0
-        if any(self._busy[one.sender] == least for one in self._waiting):
-            return 0  # the next slot is theirs
-        return self.left
+        # Where no slot is free, look before one is: it may be the only one of who is not in hand.
+        is_full = self._busy.total() >= self._slots
+        least = max(0, min(missing) - is_full)
+        if any(self._busy[one] <= least for one in waiting):
+            return 0  # the next slot is theirs, and that is fair
+        is_next_known = is_full and waiting
+        most = min(self._busy[one] for one in waiting) + 1 if is_next_known else self._most_slots
+        return self.left if most > UNFAIR * least else 0
+
+    @property
+    def _most_slots(self) -> int:
+        return max(self._busy.values(), default=0)
 
     def _turn(self, held: HeldMessage) -> tuple[int, int]:
         return self._busy[held.sender], self._served.get(held.sender, 0)
