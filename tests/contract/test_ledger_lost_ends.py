@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 
+import psycopg
 import pytest
 
 from backhaul.adapters.ledger import SqlLedger
@@ -15,8 +17,9 @@ from backhaul.core.errors import BackhaulError, OutageError
 from backhaul.core.model import TransferState
 from backhaul.core.objects import ManifestSum
 from backhaul.core.ports import Ledger, MessageKey
-from backhaul.core.ports.ledger_place import LedgerPlace
+from backhaul.core.ports.ledger_place import LedgerPlace, PostgresUrl
 from backhaul.testing.fakes import MemoryLedger
+from backhaul.testing.fakes.faults import Fault
 from backhaul.testing.fakes.memory_file import MemoryFile
 from tests.contract.test_ledger import (
     DAY,
@@ -91,6 +94,20 @@ def is_free(reopen: Reopen) -> bool:
     other, name = reopen("alive elsewhere"), uuid.uuid4().hex
     begin(other, name, MessageKey(queue="work", message_id=name))
     return claim(other, name) is not None
+
+
+@contextmanager
+def unwritable(place: LedgerPlace, ledger: Ledger) -> Iterator[None]:
+    """The end of a transfer cannot be recorded meanwhile."""
+    if not isinstance(place, PostgresUrl):
+        assert isinstance(ledger, MemoryLedger)
+        ledger._faults.at("ledger.fail", 1, Fault.FAIL)
+        yield
+        return
+    with psycopg.connect(place.text) as connection:
+        connection.execute("LOCK TABLE transfers IN SHARE MODE")
+        yield
+        connection.rollback()
 
 
 def state(ledger: Ledger) -> TransferState:
@@ -280,3 +297,24 @@ def test_a_file_loses_no_end(ledger: Ledger) -> None:
     assert claim(ledger)
     ledger.fail("t1", TransferState.WAITING, "E_X", "it broke", T0)
     assert ledger.repeat_lost_ends(T0) == 0
+
+
+@shared
+@pytest.mark.parametrize("end", [TransferState.DEAD, TransferState.WAITING])
+def test_one_is_dead_where_only_the_second_try_records_it_and_its_begin_is_lost(
+    place: LedgerPlace, ledger: Ledger, end: TransferState
+) -> None:
+    """The ledger was away when its dead letter was sent, and came back behind."""
+    begin(ledger)
+    ledger.fail("t1", TransferState.WAITING, "E_X", "it broke", T0)
+    standby = Standby.of(place, ledger)
+    begin(ledger)
+    with unwritable(place, ledger), pytest.raises(OutageError):
+        ledger.fail("t1", end, "E_Y", "it cannot be", T0)
+    standby.promote()
+    ledger.fail("t1", end, "E_Y", "it cannot be", T0)
+    # One that waits is left as it is: its message comes again.
+    found = begin(ledger)
+    is_dead = end is TransferState.DEAD
+    assert found.state is (TransferState.DEAD if is_dead else TransferState.RECEIVED)
+    assert found.failures == 1 + is_dead

@@ -87,6 +87,7 @@ class SqlAttempts(WriteSession):
             begun = replace(begun, was_changed=was_changed)
             self._working[begun.transfer_id] = OwnWrites(begun_at=now)
             self._ended.pop(begun.transfer_id, None)
+            self._unrecorded.discard(begun.transfer_id)
             self._commits.if_lost(lambda: self._forget(begun.transfer_id))
         return begun
 
@@ -134,12 +135,14 @@ class SqlAttempts(WriteSession):
             "reason": rows.readable(reason),
             "has_letter": has_dead_letter,
         }
+        if transfer_id in self._working:
+            self._unrecorded.add(transfer_id)
         failure = partial(
             self._fail,
             *(transfer_id, state, values, now),
             refund=refund,
             hold=hold,
-            was_begun=transfer_id in self._working,
+            was_begun=transfer_id in self._unrecorded,
         )
         is_released = False
         try:
@@ -150,6 +153,7 @@ class SqlAttempts(WriteSession):
         finally:
             if not is_released:  # not even begun: the ledger cannot be written
                 self._forget(transfer_id)
+        self._unrecorded.discard(transfer_id)
         self._has_ended(transfer_id, partial(self._fail_again, transfer_id, failure))
 
     def _fail(

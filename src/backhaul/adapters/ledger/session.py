@@ -45,6 +45,8 @@ class WriteSession:
         self._engine = engine
         # Keys change inside transactions, together with the row.
         self._working: dict[str, OwnWrites] = {}
+        # Those that it let go of, whose end could not be recorded yet.
+        self._unrecorded: set[str] = set()
         # The last that it has ended, on a ledger with others, and how their end is recorded again.
         self._ended: dict[str, Callable[[], bool]] = {}
         self._commits = SharedCommits(engine.connect(), database)

@@ -101,7 +101,8 @@ class MemoryEnds(MemoryReplies):
         hold: Hold | None = None,
         has_dead_letter: bool = False,
     ) -> None:
-        was_working = self._working.pop(transfer_id, None) is not None
+        if self._working.pop(transfer_id, None) is not None:
+            self._unrecorded.add(transfer_id)
         record = partial(
             self._record_failure,
             *(state, code, reason, now),
@@ -109,10 +110,11 @@ class MemoryEnds(MemoryReplies):
             hold=hold,
             has_dead_letter=has_dead_letter,
         )
-        is_final = state.is_final and was_working
+        is_final = state.is_final and transfer_id in self._unrecorded
         failure = partial(self._fail, transfer_id, record, is_final=is_final)
         with self._faults.call("ledger.fail", outage):
             failure()
+        self._unrecorded.discard(transfer_id)
         self._ended[transfer_id] = partial(self._fail_again, transfer_id, failure)
 
     def _fail(

@@ -225,6 +225,7 @@ class MemorySession:
         self._faults = faults or Faults()
         self._working: dict[str, OwnWrites] = {}
         self._ended: dict[str, Callable[[], bool]] = {}
+        self._unrecorded: set[str] = set()
 
     def _row(self, transfer_id: str) -> MemoryTransfer:
         row = self._file.transfers.get(transfer_id)

@@ -98,6 +98,7 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryEnds):
                 )
         self._working[begun.transfer_id] = OwnWrites()  # only once it is committed
         self._ended.pop(begun.transfer_id, None)
+        self._unrecorded.discard(begun.transfer_id)
         return replace(begun, was_changed=was_changed)
 
     def _is_other_body(self, known: str | None, key: MessageKey) -> bool:
