@@ -15,6 +15,7 @@ from tests.acceptance.proxy import Answer, Proxy
 pytestmark = pytest.mark.integration
 TREE = {f"part-{n:03}": random.Random(n).randbytes(3000 + n) for n in range(20)}
 RECEIVES_MORE = 2
+ELSEWHERE_WITHIN_S = 60  # as docs/postgresql.md promises; nothing else than its silence tells it
 SLOTS = 3
 MESSAGES = 12
 
@@ -98,12 +99,9 @@ def test_agent_that_falls_silent_is_followed_and_ends_when_it_wakes(
     def both_logs() -> str:
         return follower.out[-6000:] + follower.err + "ZOMBIE" + zombie.out[-3000:]
 
-    eventually(lambda: judged() == "1", within_s=120, what=both_logs)
-    eventually(
-        lambda: it.has_arrived(TREE, "day=01") and it.counts() == (0, 0),
-        within_s=90,
-        what=both_logs,
-    )
+    eventually(lambda: it.has_arrived(TREE, "day=01"), within_s=ELSEWHERE_WITHIN_S, what=both_logs)
+    eventually(lambda: it.counts() == (0, 0), what=both_logs)
+    assert judged() == "1"
     again = follower.of("message received")[-1]
     assert again["receive_count"] - first["receive_count"] <= RECEIVES_MORE
     zombie.send_signal(signal.SIGCONT)

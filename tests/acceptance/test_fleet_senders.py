@@ -70,4 +70,5 @@ def test_two_senders_share_the_slots_of_three_agents(
         agent.terminate()
     started = [who for _, _, who in seen]
     both = started[: len(started) - started[::-1].index(OTHER)]
+    # As many as have a slot before the other sender is known.
     assert both.count(FLOOD) <= 2 * both.count(OTHER) + SLOTS * AGENTS, started

@@ -236,3 +236,45 @@ def test_many_at_once_leave_one_chain_and_true_sums(
     assert statement(fleet.url, "SELECT count(*) FROM destinations WHERE owner IS NOT NULL") == [
         (0,)
     ]
+
+
+LIMIT = 4
+WATCH_EACH_COMMIT = """
+CREATE TABLE at_once (number bigint);
+CREATE FUNCTION watch_owned() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO at_once SELECT count(*) FROM destinations WHERE owner IS NOT NULL;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER watch_owned AFTER INSERT OR UPDATE ON destinations
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION watch_owned()
+"""
+WATCH_NO_MORE = """
+DROP TRIGGER watch_owned ON destinations;
+DROP FUNCTION watch_owned;
+DROP TABLE at_once
+"""
+
+
+@pytest.fixture
+def watched(fleet: Fleet) -> Iterator[Fleet]:
+    """How many destinations are owned at once is noted with each commit."""
+    statement(fleet.url, WATCH_EACH_COMMIT)
+    yield fleet
+    statement(fleet.url, WATCH_NO_MORE)
+
+
+def test_a_route_of_three_agents_never_has_more_at_once_than_its_limit(
+    watched: Fleet, threads: ThreadPoolExecutor
+) -> None:
+    ledgers = [watched.agent(place).ledger for place in (ME, ELSEWHERE, THIRD)]
+    job = replace(JOB, limits=Limits(in_flight=LIMIT))
+
+    def one(number: int) -> bool:
+        name, directory = f"t{number}", LANDING.join(f"day={number:02}")
+        return through(ledgers[number % 3], name, directory, job)
+
+    done = sum(threads.map(one, range(90)))
+    assert done > LIMIT
+    ((most,),) = statement(watched.url, "SELECT max(number) FROM at_once")
+    assert most == LIMIT, "it was reached"

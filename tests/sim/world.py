@@ -812,6 +812,11 @@ class Sim:
             self.ghost.broken(f"BUG {type(fact).__name__}: {fact}")
         if isinstance(fact, events.TransferHeld) and fact.retry_in_s > 60:
             self.ghost.broken(f"L4 a held transfer asks again only after {fact.retry_in_s} s")
+        if isinstance(fact, events.ForeignStaging):
+            may_be_so = not self.shape.has_one_ledger or self.shape.fails_over
+            self.tell(f"{fact.transfer_id} {fact.code}: epoch {fact.epoch}")
+            if not may_be_so:
+                self.ghost.broken(f"W another ledger is blamed for epoch {fact.epoch}")
         if isinstance(fact, events.AttemptFailed | events.MessageDead):
             self.tell(f"{fact.message_id} {type(fact).__name__}: {fact.code} {fact.reason}")
             if fact.code == "E_BUDGET_USED":

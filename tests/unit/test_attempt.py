@@ -180,6 +180,7 @@ def test_partial_recovery_goes_on_with_the_fence(world: World) -> None:
     assert calls(world, *steps) == list(steps)
     assert world.landed() == FILES
     assert [done.adopted for done in world.all_of(events.TransferDone)] == [1]
+    assert world.all_of(events.ForeignStaging) == [], "what it left itself is no other ledger's"
 
 
 @pytest.mark.parametrize(("highest", "epoch"), [(1, 2), (17, 18)])
@@ -199,6 +200,10 @@ def test_staging_from_a_lost_ledger_is_outbid(
     assert attempt(world, ports) == DONE
     assert epochs[:2] == [1, epoch]
     assert world.landed() == FILES
+    # Each claim finds it anew here, below its own epoch from the second on.
+    (warned,) = world.all_of(events.ForeignStaging)
+    assert (warned.epoch, warned.own_epoch, warned.code) == (highest, 1, "W_DST_SHARED")
+    assert warned.destination.endswith("/land/d")
 
 
 @pytest.mark.parametrize("step", ["intend", "finish"])

@@ -15,10 +15,10 @@ from backhaul.core.agent.polling.senders import (
     KNOWN_S,
     LOOK_FOR_S,
     LOOK_LEAST,
-    LOOK_LONG,
     LOOK_MOST,
     LOOK_MOST_CHARS,
     LOOK_PER_SLOT,
+    LOOK_REACH,
     Hand,
     sender_of,
 )
@@ -109,9 +109,10 @@ def test_what_is_in_hand_is_bounded_and_of_the_flood_alone() -> None:
         queue.end_one()
         queue.start()
     queue.receive()
-    assert queue.hand.most == SLOTS * LOOK_PER_SLOT
-    assert len(queue.hand) == queue.hand.most
-    assert [Hand(one).most for one in (1, 64)] == [LOOK_LEAST, LOOK_LONG]
+    assert queue.hand.reach == SLOTS * LOOK_PER_SLOT
+    # So many since the last of the other's, less those that have got a slot.
+    assert queue.hand.reach - SLOTS <= len(queue.hand) <= queue.hand.reach
+    assert [Hand(one).reach for one in (1, 64)] == [LOOK_LEAST, LOOK_REACH]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,19 @@ def test_in_hand_is_what_the_slots_work_off_within_minutes(seconds: float, most:
     for _ in range(3):
         hand.note_time(seconds)
     assert LOOK_FOR_S == 300.0
-    assert hand.most == hand.left == most
+    assert hand.most == most
+    assert hand.left == SLOTS * LOOK_PER_SLOT, "for a route that keeps slots"
+
+
+def test_a_sender_that_sends_seldom_does_not_fill_the_hand() -> None:
+    """Other agents would have nothing to do: it has all that it looks through for one message."""
+    queue = Queue("ab" + "a" * 1000)
+    queue.hand.note_time(1.0)
+    while queue.left:
+        queue.start()
+        queue.receive()
+        assert len(queue.hand) <= queue.hand.reach
+        queue.end_one()
 
 
 def test_the_time_of_a_message_follows_what_is_worked() -> None:
@@ -135,14 +148,15 @@ def test_the_time_of_a_message_follows_what_is_worked() -> None:
 
 
 def test_long_bodies_in_hand_are_bounded_by_their_size() -> None:
-    hand = Hand(SLOTS)
+    hand = of_three_slots("aaa", "")
     hand.note_time(1.0)
-    body = "x" * (LOOK_MOST_CHARS // 100)
-    for number in range(100):
+    body = "x" * (LOOK_MOST_CHARS // 10)
+    for number in range(10):
+        assert hand.look_for(0.0) > 0
         assert hand.left > 0
         hand.add(replace(message("a", number), body=body), 0.0)
-    hand.add(replace(message("a", 100), body=body), 0.0)
-    assert hand.left == 0
+    hand.add(replace(message("a", 10), body=body), 0.0)
+    assert hand.look_for(0.0) == hand.left == 0
 
 
 @pytest.mark.parametrize("slots", [2, 4, 8])

@@ -192,7 +192,7 @@ class VisibilityLost(BackhaulError):
 
 
 class LedgerLocked(BackhaulError):
-    """Another process runs on this ledger; one ledger serves one agent at a time."""
+    """Another process runs on this ledger, a file; one file serves one agent at a time."""
 
     exit_code = ExitCode.LOCKED
 

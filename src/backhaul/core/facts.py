@@ -202,6 +202,29 @@ class MessageRecognised:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ForeignStaging:
+    """The destination has staging under an epoch that this ledger never gave.
+
+    An agent with another ledger works there, or this ledger was restored or made anew.
+
+    Attributes:
+        destination: Its URI.
+        epoch: That of the staging.
+        own_epoch: The one that this ledger has given; the transfer gets one above `epoch` now.
+    """
+
+    transfer_id: str
+    destination: str
+    epoch: int
+    own_epoch: int
+    code: str = "W_DST_SHARED"
+    hint: str = (
+        "one ledger for all agents of a queue and its destinations, see Several agents; nothing, "
+        "if this ledger was restored, made anew, or failed over"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TransferTakenOver:
     """Another process took the transfer over while we worked on it: it settles the message.
 

@@ -227,6 +227,7 @@ _LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
     facts.AttemptStarted: ("debug", "attempt started", _without_none),
     facts.AttemptFailed: ("warning", "attempt failed; message will be redelivered", _without_none),
     facts.TransferDone: ("info", "transfer done", _done),
+    facts.ForeignStaging: ("warning", "another ledger has staged to this destination", vars),
     facts.TransferTakenOver: ("warning", "transfer taken over by another process", _without_none),
     facts.TransferHeld: ("warning", "transfer held: a dependency is down", _rounded),
     facts.TransferResumed: ("info", "transfer resumed", _rounded),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backhaul.core.errors import BackhaulError, CannotWrite
+from backhaul.core.facts import ForeignStaging
 from backhaul.core.model import Assignment, Location
 from backhaul.core.objects import FileStatus
 from backhaul.core.ports import Claimed, Ports, TargetSession
@@ -41,6 +42,8 @@ class Staging:
         may_hold_files: bool,
     ) -> None:
         self._session = session
+        self._emit = ports.emit
+        self._transfer_id = transfer_id
         self._job = job
         self._plan = plan
         self._abandoned = claimed.stale
@@ -72,7 +75,20 @@ class Staging:
         """
         self.remove_abandoned()
         self._remove_unrecorded()
-        return self._session.fence(self.root, self.epoch)
+        highest = self._session.fence(self.root, self.epoch)
+        if highest >= self.epoch:
+            self._warn(highest)
+        return highest
+
+    def _warn(self, epoch: int) -> None:
+        self._emit(
+            ForeignStaging(
+                transfer_id=self._transfer_id,
+                destination=self._plan.destination.uri,
+                epoch=epoch,
+                own_epoch=self.epoch,
+            )
+        )
 
     def remove_abandoned(self) -> None:
         """Remove the staging that the claim found above, below or beside this one."""

@@ -144,7 +144,7 @@ class QueuePoller:
         """How many messages to request; 0 where those in hand have to be started first."""
         most = min((self._share.promised or room.most) + look, self._received_most)
         # What waits in hand may not have the free slots, or there are none.
-        return min(most, self._hand.left) if self._hand else most
+        return min(most, max(look, self._hand.left)) if self._hand else most
 
     def _received(self, messages: Sequence[Message], *, is_full: bool) -> None:
         """Of a poll; full: it brought all that it requested."""
@@ -289,9 +289,9 @@ class QueuePoller:
         if is_too_soon or self._is_fifo or self._is_everything_paused():
             return 0
         with self._stopper.changed:
-            if self._hand and room.slots > 0:
-                return self._hand.left  # for who may have those slots
-            return self._hand.look_for(now_s)
+            look = self._hand.look_for(now_s)
+            # What is in hand may not have those slots: look for who may.
+            return max(look, self._hand.left) if self._hand and room.slots > 0 else look
 
     def _is_everything_paused(self) -> bool:
         """There is nothing to receive for; a drain looks nevertheless what the queue has."""

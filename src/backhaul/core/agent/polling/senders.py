@@ -11,7 +11,8 @@ lately, or will have once a slot ends, a poll requests more messages than there 
 has one of the other's. What it brings is kept hidden, and nothing goes back, which would cost each
 message one of its receives. The slots can be shared fairly for as long as the hand takes in what
 the flood sends beyond its share. A message in hand here cannot be worked by another agent: so the
-hand holds what the slots work off within minutes.
+hand holds what the slots work off within minutes, and less (`Hand.reach`) where the other one has
+sent none of as many messages.
 
 A sender is known to send once a message of it came. Where only one sender is known, nothing more
 than the free slots is requested.
@@ -26,8 +27,8 @@ from itertools import count
 from backhaul.core.agent.polling.kept import KeptSlots
 from backhaul.core.ports import Message
 
-LOOK_PER_SLOT = 8  # however long they take
-LOOK_LEAST, LOOK_LONG = 10, 100  # of these; 10: one receive
+LOOK_PER_SLOT = 8  # messages in hand, where nothing of others is found
+LOOK_LEAST, LOOK_REACH = 10, 100  # of these; 10: one receive
 LOOK_FOR_S = 300.0  # of work
 LOOK_MOST = 500  # ten cost a call of SQS for every third of the visibility timeout
 LOOK_MOST_CHARS = 16 * 2**20  # of their bodies together
@@ -88,27 +89,31 @@ class Hand:
         self._busy: Counter[str] = Counter()
         self._served: dict[str, int] = {}  # when it got its last slot, in the order of all slots
         self._seen_s: dict[str, float] = {}
+        self._added = 0
+        self._added_at: dict[str, int] = {}  # of its last message, in the order of all
         self._order = count(1)
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     @property
+    def reach(self) -> int:
+        """How many may be in hand while nothing of others is found."""
+        return min(LOOK_REACH, max(LOOK_LEAST, LOOK_PER_SLOT * self._slots))
+
+    @property
     def most(self) -> int:
-        """How many may be in hand, unless their bodies are long."""
-        any_way = min(LOOK_LONG, max(LOOK_LEAST, LOOK_PER_SLOT * self._slots))
+        """How many may be in hand while others' are found, unless their bodies are long."""
         if self._mean_s is None:
-            return any_way
+            return self.reach
         seconds = self._slots * LOOK_FOR_S
         is_short = seconds >= self._mean_s * LOOK_MOST
-        return LOOK_MOST if is_short else max(any_way, int(seconds / self._mean_s))
+        return LOOK_MOST if is_short else max(self.reach, int(seconds / self._mean_s))
 
     @property
     def left(self) -> int:
-        """How many more may be received while those in hand wait."""
-        if sum(len(one.message.body) for one in self._waiting) >= LOOK_MOST_CHARS:
-            return 0
-        return max(0, self.most - len(self._waiting))
+        """How many more may be received, for whom a free slot is kept, while those in hand wait."""
+        return self._room(self.reach)
 
     @property
     def waiting(self) -> list[Message]:
@@ -126,6 +131,8 @@ class Hand:
         held = self._held(message, route)
         self._waiting.append(held)
         self._seen_s[held.sender] = now_s
+        self._added += 1
+        self._added_at[held.sender] = self._added
 
     def next(self) -> HeldMessage | None:
         """Take out of the hand what is to have the next slot; None: none of them may have one."""
@@ -183,7 +190,19 @@ class Hand:
             return 0  # the next slot is theirs, and that is fair
         is_next_known = is_full and waiting
         most = min(self._busy[one] for one in waiting) + 1 if is_next_known else self._most_slots
-        return self.left if most > UNFAIR * least else 0
+        if most <= UNFAIR * least:
+            return 0
+        return self._room(self.most if self._finds_others(waiting) else self.reach)
+
+    def _finds_others(self, waiting: set[str]) -> bool:
+        """One of those missing in hand has sent one of the last messages."""
+        oldest = self._added - self.reach
+        return any(at > oldest for one, at in self._added_at.items() if one not in waiting)
+
+    def _room(self, most: int) -> int:
+        if sum(len(one.message.body) for one in self._waiting) >= LOOK_MOST_CHARS:
+            return 0
+        return max(0, most - len(self._waiting))
 
     @property
     def _most_slots(self) -> int:
@@ -201,5 +220,5 @@ class Hand:
         present = {one.sender for one in self._waiting} | set(+self._busy)
         for sender in [one for one, at_s in self._seen_s.items() if now_s - at_s > KNOWN_S]:
             if sender not in present:
-                del self._seen_s[sender], self._busy[sender]
+                del self._seen_s[sender], self._added_at[sender], self._busy[sender]
                 self._served.pop(sender, None)
