@@ -15,7 +15,7 @@ from tests.acceptance.proxy import Answer, Proxy
 pytestmark = pytest.mark.integration
 TREE = {f"part-{n:03}": random.Random(n).randbytes(3000 + n) for n in range(20)}
 RECEIVES_MORE = 2
-ELSEWHERE_WITHIN_S = 60  # as docs/postgresql.md promises; nothing else than its silence tells it
+ELSEWHERE_WITHIN_S = 60  # as docs/postgresql.md promises, where its silence alone is seen
 SLOTS = 3
 MESSAGES = 12
 

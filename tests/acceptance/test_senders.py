@@ -1,4 +1,4 @@
-"""One sender floods a queue: another one gets its share of the slots."""
+"""One sender floods a queue: another one gets its share of the slots, of one agent and of three."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 
 from backhaul.testing.servers import Moto
-from testbed import ElasticMQ, S3Proxy
+from testbed import ElasticMQ, PostgreSQL, S3Proxy
 from tests.acceptance.conftest import Install
-from tests.acceptance.installation import Installation
+from tests.acceptance.installation import Installation, eventually
 from tests.acceptance.proxy import Answer, Proxy, Seen
 
 pytestmark = pytest.mark.integration
@@ -23,21 +23,42 @@ CONTENT = b"x" * 200
 RATE = 400.0  # bytes per second: a copy takes half a second, so all slots are busy
 
 
-def order() -> list[str]:
-    return ([FLOOD] * TIMES + [OTHER]) * QUIET
+def order(quiet: int = QUIET, times: int = TIMES) -> list[str]:
+    return ([FLOOD] * times + [OTHER]) * quiet
+
+
+def slow(s3: Proxy, rate: float = RATE) -> None:
+    def slowly(answer: Answer) -> None:
+        answer.rate = rate
+
+    s3.lie(slowly, to=lambda seen: seen.is_object_get)
+
+
+def send_by_tenant(it: Installation, tenants: list[str]) -> dict[str, str]:
+    """Returns the tenant of each message by its id."""
+    sent = {}
+    for number, tenant in enumerate(tenants):
+        answer = it.sqs.send_message(
+            QueueUrl=it.queue_url,
+            MessageBody=f"{it.uri('p/a')}, {it.landing.uri}/{number}",
+            MessageGroupId=tenant,
+        )
+        sent[answer["MessageId"]] = tenant
+    return sent
+
+
+def check_fair(started: list[str], slots: int) -> None:
+    both = started[: len(started) - started[::-1].index(OTHER)]
+    # As many as have a slot before the other sender is known.
+    assert both.count(FLOOD) <= 2 * both.count(OTHER) + slots, started
 
 
 def check_shares(it: Installation, s3: Proxy, sent: dict[str, str]) -> None:
-    def slowly(answer: Answer) -> None:
-        answer.rate = RATE
-
-    s3.lie(slowly, to=lambda seen: seen.is_object_get)
+    slow(s3)
     ended = it.drained(BACKHAUL_AGENT__SLOTS=str(SLOTS))
     started = [sent[line["message_id"]] for line in ended.of("message received")]
     assert Counter(started) == {FLOOD: TIMES * QUIET, OTHER: QUIET}, "each was received once"
-    both = started[: len(started) - started[::-1].index(OTHER)]
-    # As many as have a slot before the other sender is known.
-    assert both.count(FLOOD) <= 2 * both.count(OTHER) + SLOTS, started
+    check_fair(started, SLOTS)
     assert {one["state"] for one in it.history("--limit", "100")} == {"done"}
 
 
@@ -71,12 +92,41 @@ def test_two_tenants_of_a_fair_queue_share_its_slots(
     """All of one principal, as where a service sends for its tenants."""
     it = install(moto_server, moto_proxy, s3_direct=moto_server)
     it.put("p/a", CONTENT)
-    sent = {}
-    for number, tenant in enumerate(order()):
-        answer = it.sqs.send_message(
-            QueueUrl=it.queue_url,
-            MessageBody=f"{it.uri('p/a')}, {it.landing.uri}/{number}",
-            MessageGroupId=tenant,
-        )
-        sent[answer["MessageId"]] = tenant
-    check_shares(it, moto_proxy, sent)
+    check_shares(it, moto_proxy, send_by_tenant(it, order()))
+
+
+AGENTS, SLOTS_OF_EACH = 3, 2
+
+
+@pytest.mark.timeout(300)
+def test_two_senders_share_the_slots_of_three_agents(
+    install: Install,
+    moto_server: Moto,
+    moto_proxy: Proxy,
+    postgresql: PostgreSQL,
+    postgres_database: str,
+) -> None:
+    it = install(moto_server, moto_proxy, s3_direct=moto_server)
+    it.environment |= {
+        "PGPASSFILE": str(postgresql.pass_file),
+        "BACKHAUL_LEDGER": postgresql.url(postgres_database),
+        "BACKHAUL_AGENT__SLOTS": str(SLOTS_OF_EACH),
+    }
+    it.put("p/a", CONTENT)
+    tenants = order(quiet=20, times=6)
+    sent = send_by_tenant(it, tenants)
+    slow(moto_proxy, RATE / 2)
+    agents = [it.start() for _ in range(AGENTS)]
+
+    def started() -> list[str]:
+        lines = [line for agent in agents for line in agent.of("message received")]
+        return [sent[one["message_id"]] for one in sorted(lines, key=lambda one: one["at"])]
+
+    eventually(
+        lambda: started().count(OTHER) == tenants.count(OTHER),
+        within_s=200,
+        what="all of the other sender",
+    )
+    for agent in agents:
+        agent.terminate()
+    check_fair(started(), SLOTS_OF_EACH * AGENTS)

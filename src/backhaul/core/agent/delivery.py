@@ -110,7 +110,7 @@ def _settle(context: AgentContext, message: Message, outcomes: Sequence[RecordOu
     for dead in missing:
         if not send_missing(context, message, dead):
             return
-    newest = context.keeper.release(message.message_id) or message
+    newest = context.keeper.newest_released(message)
     if any(one.dead is not None for one in outcomes):
         context.totals.dead += 1
     elif all(one.is_ignored for one in outcomes):

@@ -27,7 +27,7 @@ RETURN_SLACK_S = 1.0  # SQS counts the delay from when it gets the call, later t
 
 def return_later(context: AgentContext, message: Message, delay_s: int) -> None:
     """Show the message again after the delay; a drain waits for it."""
-    newest = context.keeper.release(message.message_id) or message
+    newest = context.keeper.newest_released(message)
     slack_s = max(RETURN_SLACK_S, context.settings.poll_wait_s)
     with context.stopper.changed:
         context.due_back[message.message_id] = context.clock.monotonic() + delay_s + slack_s
@@ -36,7 +36,7 @@ def return_later(context: AgentContext, message: Message, delay_s: int) -> None:
 
 def hand_back(context: AgentContext, message: Message, transfer_id: str = "") -> None:
     """The agent stops: show the message at once, unspent."""
-    newest = context.keeper.release(message.message_id) or message
+    newest = context.keeper.newest_released(message)
     give_back(context, newest, context.poll.hand_back_delay_s, transfer_id)
 
 
@@ -44,7 +44,7 @@ def hand_back_all(context: AgentContext, messages: Sequence[Message]) -> None:
     """As `hand_back`, for many: one call of SQS shows ten."""
     for first in range(0, len(messages), BATCH_MOST):
         some = messages[first : first + BATCH_MOST]
-        newest = [context.keeper.release(one.message_id) or one for one in some]
+        newest = [context.keeper.newest_released(one) for one in some]
         _show_together(context, newest, context.poll.hand_back_delay_s)
         for one in newest:
             _note_returned(context, one)
@@ -96,5 +96,5 @@ def _show_together(context: AgentContext, messages: Sequence[Message], delay_s: 
 
 
 def _note_visible(context: AgentContext, message: Message, lost: VisibilityLost) -> None:
-    """Which is the aim."""
+    """It was visible already, which is the aim."""
     context.emit(VisibilityWasLost(message_id=message.message_id, reason=str(lost)))

@@ -131,6 +131,10 @@ class VisibilityKeeper:
                 self._changed.wait()
         return hidden.message if hidden else None
 
+    def newest_released(self, message: Message) -> Message:
+        """Stop extending it; its newest delivery, this one where it was not kept."""
+        return self.release(message.message_id) or message
+
     def release_all(self) -> list[Message]:
         """Stop extending all of them; the newest delivery of each."""
         with self._changed:

@@ -225,7 +225,7 @@ class Parking:
                 left_s=left_s,
                 chance=context.chance(),
             )
-        newest = context.keeper.release(message.message_id) or message
+        newest = context.keeper.newest_released(message)
         show_after(context, newest, delay_s)
         context.totals.gave_up += context.settings.drain
         context.emit(

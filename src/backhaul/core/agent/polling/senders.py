@@ -20,6 +20,7 @@ than the free slots is requested.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from itertools import count
@@ -69,6 +70,19 @@ class HeldMessage:
     route: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class _LastMessage:
+    """The last message of a sender.
+
+    Attributes:
+        at_s: When it was received.
+        number: In the order of all that were received.
+    """
+
+    at_s: float
+    number: int
+
+
 class Hand:
     """Messages in hand, and the slots of each sender; safe to share only under its owner's lock.
 
@@ -88,9 +102,8 @@ class Hand:
         self._in_slots: dict[int, HeldMessage] = {}
         self._busy: Counter[str] = Counter()
         self._served: dict[str, int] = {}  # when it got its last slot, in the order of all slots
-        self._seen_s: dict[str, float] = {}
         self._added = 0
-        self._added_at: dict[str, int] = {}  # of its last message, in the order of all
+        self._last: dict[str, _LastMessage] = {}  # of each sender
         self._order = count(1)
 
     def __len__(self) -> int:
@@ -106,9 +119,8 @@ class Hand:
         """How many may be in hand while others' are found, unless their bodies are long."""
         if self._mean_s is None:
             return self.reach
-        seconds = self._slots * LOOK_FOR_S
-        is_short = seconds >= self._mean_s * LOOK_MOST
-        return LOOK_MOST if is_short else max(self.reach, int(seconds / self._mean_s))
+        worked_off = self._slots * LOOK_FOR_S / self._mean_s if self._mean_s else math.inf
+        return int(min(LOOK_MOST, max(self.reach, worked_off)))
 
     @property
     def left(self) -> int:
@@ -130,9 +142,8 @@ class Hand:
         """It was received, and its visibility is kept."""
         held = self._held(message, route)
         self._waiting.append(held)
-        self._seen_s[held.sender] = now_s
         self._added += 1
-        self._added_at[held.sender] = self._added
+        self._last[held.sender] = _LastMessage(at_s=now_s, number=self._added)
 
     def next(self) -> HeldMessage | None:
         """Take out of the hand what is to have the next slot; None: none of them may have one."""
@@ -177,36 +188,30 @@ class Hand:
     def look_for(self, now_s: float) -> int:
         """How many messages to request beyond the free slots, to find those of other senders."""
         self._forget(now_s)
-        if len(self._seen_s) < 2:  # noqa: PLR2004 - nobody to be fair to
+        if len(self._last) < 2:  # noqa: PLR2004 - nobody to be fair to
             return 0
         waiting = {one.sender for one in self._waiting}
-        missing = [self._busy[one] for one in self._seen_s if one not in waiting]
+        missing = [one for one in self._last if one not in waiting]
         if not missing:
             return 0
         # Where no slot is free, look before one is: it may be the only one of who is not in hand.
         is_full = self._busy.total() >= self._slots
-        least = max(0, min(missing) - is_full)
+        least = max(0, min(self._busy[one] for one in missing) - is_full)
         if any(self._busy[one] <= least for one in waiting):
             return 0  # the next slot is theirs, and that is fair
-        is_next_known = is_full and waiting
-        most = min(self._busy[one] for one in waiting) + 1 if is_next_known else self._most_slots
-        if most <= UNFAIR * least:
+        if is_full and waiting:
+            slots = min(self._busy[one] for one in waiting) + 1  # of who has the next one
+        else:
+            slots = max(self._busy.values(), default=0)
+        if slots <= UNFAIR * least:
             return 0
-        return self._room(self.most if self._finds_others(waiting) else self.reach)
-
-    def _finds_others(self, waiting: set[str]) -> bool:
-        """One of those missing in hand has sent one of the last messages."""
-        oldest = self._added - self.reach
-        return any(at > oldest for one, at in self._added_at.items() if one not in waiting)
+        is_finding = any(self._added - self._last[one].number < self.reach for one in missing)
+        return self._room(self.most if is_finding else self.reach)
 
     def _room(self, most: int) -> int:
         if sum(len(one.message.body) for one in self._waiting) >= LOOK_MOST_CHARS:
             return 0
         return max(0, most - len(self._waiting))
-
-    @property
-    def _most_slots(self) -> int:
-        return max(self._busy.values(), default=0)
 
     def _turn(self, held: HeldMessage) -> tuple[int, int]:
         return self._busy[held.sender], self._served.get(held.sender, 0)
@@ -218,7 +223,7 @@ class Hand:
     def _forget(self, now_s: float) -> None:
         """Who has sent nothing for long and has nothing here."""
         present = {one.sender for one in self._waiting} | set(+self._busy)
-        for sender in [one for one, at_s in self._seen_s.items() if now_s - at_s > KNOWN_S]:
+        for sender in [one for one, last in self._last.items() if now_s - last.at_s > KNOWN_S]:
             if sender not in present:
-                del self._seen_s[sender], self._added_at[sender], self._busy[sender]
+                del self._last[sender], self._busy[sender]
                 self._served.pop(sender, None)
